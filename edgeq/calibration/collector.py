@@ -1,0 +1,138 @@
+"""One pass over the samples: statistics of every value asked for, and nothing kept of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from edgeq.calibration.kept import KeptSamples
+from edgeq.calibration.statistics import Statistics
+from edgeq.errors import CalibrationError, DataError
+from edgeq.graph.expose import expose
+from edgeq.runtime.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.calibration.contract import StatisticKind
+    from edgeq.types import Array, Sample
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the samples done and, where known, the samples in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What one pass over the calibration data found.
+
+    Attributes:
+        statistics: Per value; a value that no sample computed has a count of 0.
+        kept: A seeded sample of the inputs.
+        samples: How many samples were read.
+    """
+
+    statistics: Mapping[str, Statistics]
+    kept: KeptSamples
+    samples: int
+
+
+class SampleStream:
+    """A one-shot stream of samples whose beginning can be looked at first.
+
+    Args:
+        samples: Any iterable of samples; iterated once.
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._rest = iter(samples)
+        self._ahead: list[Sample] = []
+
+    def peek(self, count: int) -> Sequence[Sample]:
+        """The next ``count`` samples, or as many as there are; they will still be iterated.
+
+        Raises:
+            DataError: There is none at all.
+        """
+        missing = count - len(self._ahead)
+        self._ahead += itertools.islice(self._rest, max(missing, 0))
+        if not self._ahead:
+            raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
+        return self._ahead[:count]
+
+    def __iter__(self) -> Iterator[Sample]:
+        while self._ahead:
+            yield self._ahead.pop(0)
+        yield from self._rest
+
+
+def collect(
+    model: ir.Model,
+    values: Sequence[str],
+    samples: Iterable[Sample],
+    kinds: frozenset[StatisticKind],
+    *,
+    threads: int = 0,
+    seed: int = 0,
+    total: int | None = None,
+    progress: Progress | None = None,
+) -> Collection:
+    """Run the model over the samples and gather statistics of the named values.
+
+    Memory does not grow with the number of samples, but for 16 bytes a value and sample where
+    per-sample records are asked for.
+
+    Args:
+        model: The prepared model; not changed.
+        values: Names of float values: inputs of the model, or anything a node computes. Values in
+            branches that a sample does not take are not computed by it.
+        samples: Read once.
+        kinds: What the calibrators need.
+        threads: Threads of the session; 0 lets onnxruntime choose.
+        seed: Seed of the kept sample.
+        total: Number of samples, where known, for the progress display.
+        progress: Told after every sample.
+
+    Returns:
+        Statistics by value name, and a kept sample of the inputs.
+
+    Raises:
+        DataError: There is no sample, or the model does not run on one.
+        CalibrationError: A value is NaN or infinite.
+    """
+    exposed = expose(model, values, keep_outputs=False)
+    statistics = {name: Statistics(kinds) for name in values}
+    fed = [i.name for i in model.graph.inputs if i.name in statistics]
+    outputs = dict(exposed.outputs)
+    # A session needs an output even if only inputs are observed.
+    session = (
+        Session(exposed.model, SessionConfig(threads), what="the model with its inner values")
+        if outputs
+        else None
+    )
+    kept, count = KeptSamples(seed=seed), 0
+    for index, sample in enumerate(samples):
+        for name in fed:
+            if name is not None and name in sample:
+                _observe(statistics[name], index, name, sample[name])
+        if session is not None:
+            results = session.run(sample)
+            for name, output in outputs.items():
+                _observe(statistics[name], index, name, results[output])
+        kept.offer(sample)
+        count = index + 1
+        if progress is not None:
+            progress(count, total)
+    if not count:
+        raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
+    return Collection(statistics, kept, count)
+
+
+def _observe(statistics: Statistics, index: int, name: str, array: Array) -> None:
+    try:
+        statistics.update(index, array)
+    except CalibrationError as error:
+        raise CalibrationError(error.what, where=f"value {name}", remedy=error.remedy) from error

@@ -1,0 +1,234 @@
+"""A histogram with logarithmic bins that are cut from the bits of float32.
+
+The upper 16 bits of a float32 (sign, 8 exponent bits, 7 leading mantissa bits) are its bin. So a
+bin is at most 2**-7 (0.8 %) of its value wide, no range has to be known beforehand, and one pass
+over the data is enough. Below 2**-126 (subnormal numbers) bins are 2**-133 wide instead.
+
+Bins are allocated in blocks of 128, one block for each sign and exponent that occurs: a typical
+activation needs 40 blocks of 1 KiB.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 128
+"""Bins of one block: one sign and exponent, 7 mantissa bits."""
+
+_BLOCKS = 512
+_SIGN = 0x8000
+_UPPER_HALF = 1 if sys.byteorder == "little" else 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Histogram:
+    """Counts over ascending bins that do not overlap; bins without a count are left out.
+
+    A positive bin holds low <= x < high, a negative one low < x <= high, the bin around zero
+    (which holds exact zeros) -2**-133 < x < 2**-133. The outermost edges are the exact extrema.
+
+    Attributes:
+        edges_low: Lower edges, float64 [bins], in the unit of the value.
+        edges_high: Upper edges, float64 [bins].
+        counts: Elements in each bin, int64 [bins], all positive. Where tensors were subsampled,
+            an element that was counted stands for all those that its stride skipped.
+        total: Sum of the counts.
+    """
+
+    edges_low: NDArray[np.float64]
+    edges_high: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    total: int
+
+    def quantile(self, q: float) -> float:
+        """The value that a fraction of the elements does not exceed.
+
+        Falls into the same bin as the exact quantile (inverse of the empirical distribution
+        function), hence lies within 0.8 % of it; inside the bin elements count as evenly spread.
+
+        Args:
+            q: Fraction in [0, 1].
+
+        Returns:
+            The quantile, in the unit of the value.
+
+        Raises:
+            ValueError: ``q`` is not a fraction.
+        """
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"a quantile needs a fraction in [0, 1], not {q}")
+        ends = np.cumsum(self.counts)
+        rank = q * self.total
+        k = min(int(np.searchsorted(ends, rank, side="left")), ends.size - 1)
+        inside = 1.0 - (float(ends[k]) - rank) / float(self.counts[k])
+        low, high = float(self.edges_low[k]), float(self.edges_high[k])
+        return min(max(low + inside * (high - low), low), high)
+
+
+class BinCounter:
+    """Counts elements into logarithmic bins; the growing side of :class:`Histogram`.
+
+    Args:
+        limit: Elements of one array that are counted at most; see :func:`coprime_stride`.
+    """
+
+    __slots__ = ("_counts", "_pending", "_pending_size", "_slots", "_stride", "_used", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._slots = np.full(_BLOCKS, -1, np.int16)
+        self._counts = np.zeros((0, BLOCK), np.int64)
+        self._used = 0
+        self._pending: list[NDArray[np.uint16]] = []
+        self._pending_size = 0
+        self._stride = 1
+
+    def add(self, sample_index: int, values: NDArray[np.float32]) -> None:
+        """Count an array, subsampled if it is larger than the limit.
+
+        Keys wait in a buffer of at most ``1.5 * limit`` 2-byte entries, because a flush costs
+        tens of microseconds however few keys it counts.
+
+        Args:
+            sample_index: Shifts the first element that is counted, so that no position of the
+                tensor is skipped in every sample.
+            values: Finite float32, C-contiguous, one dimension, not empty.
+        """
+        stride = coprime_stride(values.size, self.limit)
+        if stride != self._stride:
+            self._flush()
+            self._stride = stride
+        keys = values.view(np.uint16)[_UPPER_HALF::2][sample_index % stride :: stride].copy()
+        self._pending.append(keys)
+        self._pending_size += keys.size
+        if self._pending_size >= max(self.limit // 2, 1):
+            self._flush()
+
+    def merge(self, other: BinCounter) -> BinCounter:
+        """A new counter with the counts of both. Integers: exact in any order."""
+        merged = BinCounter(self.limit)
+        for part in (self, other):
+            merged._add_blocks(*part.blocks())
+        return merged
+
+    def blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Block numbers, ascending, int64 [blocks]; and a copy of the counts, int64 [blocks, 128].
+
+        A block's number is the upper 9 bits of the floats that it counts.
+        """
+        self._flush()
+        numbers = np.flatnonzero(self._slots >= 0).astype(np.int64)
+        return numbers, self._counts[self._slots[numbers]]
+
+    @classmethod
+    def from_blocks(cls, limit: int, numbers: NDArray[Any], counts: NDArray[Any]) -> BinCounter:
+        """The inverse of :meth:`blocks`."""
+        counter = cls(limit)
+        counter._add_blocks(numbers.astype(np.int64), counts.astype(np.int64))
+        return counter
+
+    def histogram(self, minimum: float, maximum: float) -> Histogram:
+        """Freeze the counts.
+
+        Args:
+            minimum: Exact minimum of all elements, those skipped by the stride included.
+            maximum: Exact maximum.
+
+        Returns:
+            A histogram whose outermost edges are the extrema. An extremum that the stride
+            skipped counts once, so that no bin is missing at the ends.
+        """
+        numbers, blocks = self.blocks()
+        keys = (numbers[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+        seen = blocks.ravel() > 0
+        codes, counts = _sum_by_code(_codes(keys[seen]), blocks.ravel()[seen])
+        ends = _codes(_keys(np.array([minimum, maximum], np.float32)))
+        missing = np.setdiff1d(ends, codes)
+        codes, counts = _sum_by_code(
+            np.concatenate([codes, missing]),
+            np.concatenate([counts, np.ones(missing.size, np.int64)]),
+        )
+        low, high = (np.clip(edge, minimum, maximum) for edge in _edges(codes))
+        for array in (low, high, counts):
+            array.flags.writeable = False
+        return Histogram(low, high, counts, int(counts.sum()))
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        keys = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+        self._pending, self._pending_size = [], 0
+        dense = np.bincount(keys, minlength=_BLOCKS * BLOCK)
+        numbers = np.flatnonzero(np.add.reduceat(dense, np.arange(0, dense.size, BLOCK)))
+        self._add_blocks(numbers, dense.reshape(_BLOCKS, BLOCK)[numbers] * self._stride)
+
+    def _add_blocks(self, numbers: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        new = numbers[self._slots[numbers] < 0]
+        if new.size:
+            first = self._used
+            self._used += new.size
+            self._slots[new] = np.arange(first, self._used)
+            grown = np.zeros((self._used, BLOCK), np.int64)
+            grown[:first] = self._counts
+            self._counts = grown
+        self._counts[self._slots[numbers]] += counts
+
+
+def coprime_stride(size: int, limit: int) -> int:
+    """The smallest stride that counts at most ``limit`` elements and has no factor of ``size``.
+
+    Sharing no factor with the number of elements, it shares none with any dimension: walking a
+    C-ordered array, it meets all indices of every dimension equally often instead of the same
+    few channels again and again.
+
+    The error: for elements in random order, a fraction F is estimated from m counted elements
+    with a standard deviation of at most sqrt(F (1 - F) / m); the greatest error over all
+    fractions exceeds sqrt(ln(2 / d) / (2 m)) with a probability below d (Dvoretzky-Kiefer-
+    Wolfowitz inequality with Massart's constant; sampling without replacement is no worse). At
+    the default limit of 2**15 and d = 1e-6 that is 1.5 % for one sample, 0.26 % for 32.
+
+    Args:
+        size: Number of elements.
+        limit: Elements to count at most.
+
+    Returns:
+        1 where all elements are counted.
+    """
+    stride = -(-size // limit)
+    while math.gcd(stride, size) != 1:
+        stride += 1
+    return max(stride, 1)
+
+
+def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    return (values.view(np.uint32) >> 16).astype(np.int64)
+
+
+def _codes(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Signed bin numbers that ascend with the value; both zeros become 0."""
+    return np.where(keys < _SIGN, keys, _SIGN - keys)
+
+
+def _sum_by_code(
+    codes: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    order = np.argsort(codes, kind="stable")
+    unique, starts = np.unique(codes[order], return_index=True)
+    return unique, np.add.reduceat(counts[order], starts) if starts.size else counts
+
+
+def _edges(codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    magnitude = np.abs(codes)
+    inner = (magnitude.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    outer = ((magnitude + 1).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    low = np.where(codes > 0, inner, -outer)
+    high = np.where(codes < 0, -inner, outer)
+    return low, high

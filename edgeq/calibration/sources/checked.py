@@ -1,0 +1,93 @@
+"""The source that callers read: samples of any kind, checked one by one."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from edgeq.calibration.sources.check import check_sample
+from edgeq.calibration.sources.labels import PREFIX, stack_labels
+from edgeq.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgeq.calibration.sources.reading import InputSpec, RawSample, Reading
+    from edgeq.types import Array, Sample
+
+
+class CheckedSource:
+    """A :class:`~edgeq.calibration.sources.SampleSource` over what a kind of data opened.
+
+    Args:
+        reading: The opened data.
+        inputs: All inputs that the model must be fed with.
+        limit: Largest number of samples to read; None for all.
+    """
+
+    def __init__(self, reading: Reading, inputs: Sequence[InputSpec], limit: int | None) -> None:
+        self._reading = reading
+        self._inputs = tuple(inputs)
+        self._limit = limit
+        self._reads = 0
+        self._read_labels = cache(reading.labels)
+        # A dict keeps the order and says each sentence once.
+        self._notes: dict[str, None] = dict.fromkeys(reading.assumptions)
+        self._sample_labels: list[Mapping[str, Array]] = []
+
+    @property
+    def description(self) -> str:
+        """One line for the report."""
+        return self._reading.description
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was inferred so far, in sentences; complete after the iteration."""
+        return tuple(self._notes)
+
+    @property
+    def labels(self) -> Mapping[str, Array]:
+        """Label arrays by name, without the prefix ``label_``."""
+        return self._read_labels() or stack_labels(self._sample_labels, self.description)
+
+    def length_hint(self) -> int | None:
+        """How many samples will come, if known."""
+        return self._reading.length
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read, check and yield one sample after the other; nothing read is kept."""
+        self._reads += 1
+        self._sample_labels = []
+        empty = True
+        for raw in islice(self._reading.read(), self._limit):
+            empty = False
+            yield self._checked(raw)
+        if empty:
+            raise self._no_samples()
+
+    def _checked(self, raw: RawSample) -> Sample:
+        names = {spec.name for spec in self._inputs}
+        labels = {
+            name.removeprefix(PREFIX): array
+            for name, array in raw.arrays.items()
+            if name.startswith(PREFIX) and name not in names
+        }
+        arrays = {n: a for n, a in raw.arrays.items() if n.removeprefix(PREFIX) not in labels}
+        sample, notes = check_sample(arrays, self._inputs, raw.where)
+        self._notes.update(dict.fromkeys(notes))
+        self._sample_labels.append(labels)
+        return sample
+
+    def _no_samples(self) -> DataError:
+        if self._reads > 1 and not self._reading.rewinds:
+            return DataError(
+                "the samples were already read, and this source can be read only once",
+                where=self.description,
+                remedy="Pass a list, or a function that makes the generator anew",
+            )
+        return DataError(
+            "there are no samples",
+            where=self.description,
+            remedy="Give at least one; 64 to 256 typical ones calibrate well",
+        )

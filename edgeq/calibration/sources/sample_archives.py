@@ -1,0 +1,67 @@
+"""A folder of .npz files: one sample a file, arrays named by input and shaped as fed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.calibration.sources.folders import Folder
+from edgeq.calibration.sources.labels import PREFIX, stack_labels
+from edgeq.calibration.sources.npy import damage_named
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from edgeq.calibration.sources.reading import InputSpec
+    from edgeq.types import Array
+
+SUFFIXES = frozenset({".npz"})
+
+
+def _recognises(data: object) -> bool:
+    return isinstance(data, Folder) and bool(data.having(SUFFIXES))
+
+
+def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Reading:
+    found = folder.having(SUFFIXES)
+    length = limited(len(found), limit)
+    files = [folder.path / file for file in found[:length]]
+    names = frozenset(spec.name for spec in inputs)
+
+    def read() -> Iterator[RawSample]:
+        for path in files:
+            yield RawSample(str(path), _arrays(path, names, labels=False))
+
+    def labels() -> Mapping[str, Array]:
+        return stack_labels([_arrays(path, names, labels=True) for path in files], str(folder))
+
+    return Reading(
+        description=f"{counted(len(found), limit, '.npz file')} in {folder}",
+        read=read,
+        length=length,
+        assumptions=folder.unused_settings(),
+        labels=labels,
+    )
+
+
+def is_label(name: str, inputs: frozenset[str]) -> bool:
+    """Whether an array is a label: by its prefix, unless the model has an input so named."""
+    return name.startswith(PREFIX) and name not in inputs
+
+
+def _arrays(path: Path, inputs: frozenset[str], *, labels: bool) -> dict[str, Array]:
+    with damage_named(str(path)), np.load(path, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is not a .npz archive")  # noqa: TRY004 - damage_named reports it
+        names = [name for name in archive.files if is_label(name, inputs) is labels]
+        return {name.removeprefix(PREFIX) if labels else name: archive[name] for name in names}
+
+
+KIND = Kind(
+    accepts="a folder of .npz files, one sample each, arrays named by input",
+    recognises=_recognises,
+    open=_open,
+)

@@ -1,0 +1,1 @@
+"""The only loader, saver and rewirer of models. The model itself is ``onnx_ir.Model``."""

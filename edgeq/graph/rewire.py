@@ -1,0 +1,134 @@
+"""Edits of the graph. Every other layer describes what it wants; only here values change hands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.graph.walk import name_of, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from edgeq.types import Array
+
+
+class Names:
+    """Gives names that are new to the whole model, bodies included."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._values = set(values(model))
+        self._nodes = {n.name for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.name}
+
+    def value(self, wanted: str) -> str:
+        """``wanted`` itself, or with the first free number behind it."""
+        return _free(wanted, self._values)
+
+    def node(self, wanted: str) -> str:
+        """``wanted`` itself, or with the first free number behind it."""
+        return _free(wanted, self._nodes)
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        name = f"{wanted}_{number}"
+        number += 1
+    taken.add(name)
+    return name
+
+
+def add_initializer(graph: ir.Graph, name: str, data: Array) -> ir.Value:
+    """Register a constant in ``graph`` under a name that the caller knows to be free."""
+    tensor = ir.Tensor(np.ascontiguousarray(data).reshape(data.shape), name=name)
+    value = ir.Value(
+        name=name,
+        type=ir.TensorType(tensor.dtype),
+        shape=ir.Shape(data.shape),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def redirect(uses: Iterable[tuple[ir.Node, int]], replacement: ir.Value) -> None:
+    """Let each use (node, input number) read ``replacement``."""
+    for node, index in list(uses):
+        node.replace_input_with(index, replacement)
+
+
+def take_place(old: ir.Value, new: ir.Value) -> None:
+    """Let ``new`` serve everything that reads ``old``, graph outputs included.
+
+    When ``old`` is an output of its graph, ``new`` takes over its name, type and shape, and
+    ``old`` is renamed, so that the interface stays as it was.
+
+    Args:
+        old: A value of the same graph as ``new`` (or of an outer one).
+        new: Its replacement. Its producer, if it reads ``old``, goes on reading it.
+    """
+    producer = new.producer()
+    uses = [(u.node, u.idx) for u in old.uses() if u.node is not producer]
+    redirect(uses, new)
+    if not old.is_graph_output():
+        return
+    graph = old.graph
+    if graph is None:
+        raise ValueError(f"{old!r} belongs to no graph")
+    if new.is_graph_output() or new.is_graph_input() or new.is_initializer():
+        new = _through_identity(graph, new)
+    for position, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[position] = new
+    name = name_of(old)
+    new_name = new.name
+    old.name = f"{name}__{new_name}"
+    new.name = name
+    new.type, new.shape = old.type, old.shape
+    new.doc_string = old.doc_string
+    new.metadata_props.update(old.metadata_props)
+
+
+def _through_identity(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """A fresh value equal to ``value``: an output needs a producer of its own."""
+    node = ir.Node(
+        "", "Identity", [value], outputs=[ir.Value(name=f"{name_of(value)}__identity")]
+    )
+    node.name = f"{name_of(value)}__identity"
+    graph.append(node)
+    return node.outputs[0]
+
+
+def insert_after(anchor: ir.Value, new_nodes: Sequence[ir.Node], graph: ir.Graph) -> None:
+    """Put nodes right behind the producer of ``anchor``, or first in ``graph`` if it has none."""
+    producer = anchor.producer()
+    if producer is not None and producer.graph is graph:
+        graph.insert_after(producer, new_nodes)
+    elif len(graph):
+        graph.insert_before(graph[0], new_nodes)
+    else:
+        graph.extend(new_nodes)
+
+
+def remove(node: ir.Node) -> None:
+    """Take a node whose outputs nobody reads out of its graph.
+
+    Raises:
+        ValueError: An output is still read.
+    """
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"{node!r} is in no graph")
+    node.graph.remove(node, safe=True)
+
+
+def drop_unused_initializers(model: ir.Model) -> int:
+    """Forget initializers that nothing reads; returns how many. Inputs with a default stay."""
+    dropped = 0
+    for graph in model.graphs():
+        for name, value in list(graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+                del graph.initializers[name]
+                dropped += 1
+    return dropped

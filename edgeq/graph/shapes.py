@@ -1,0 +1,52 @@
+"""Types and shapes: inference that says when it failed, and ranks."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+
+def infer(model: ir.Model) -> bool:
+    """Fill in types and shapes as far as ONNX can infer them.
+
+    Returns:
+        Whether inference ran. When it failed the model is as it was: dtypes and ranks that matter
+        then come from what is seen while calibrating.
+    """
+    return _quietly(model, strict=True) or _quietly(model, strict=False)
+
+
+def _quietly(model: ir.Model, *, strict: bool) -> bool:
+    """onnx-ir reports a failed inference in its log only; a handler turns that into an answer."""
+    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
+    failures: list[logging.LogRecord] = []
+
+    class _Catch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            failures.append(record)
+
+    handler, propagate = _Catch(level=logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        ShapeInferencePass(strict_mode=strict, check_type=strict)(model)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+    return not any("failed" in record.getMessage() for record in failures)
+
+
+def static(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape, when every dimension is known."""
+    if value is None or value.shape is None:
+        return None
+    dims = tuple(value.shape)
+    known = [d for d in dims if isinstance(d, int)]
+    return tuple(known) if len(known) == len(dims) else None
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """The number of dimensions, when known."""
+    return None if value is None or value.shape is None else len(value.shape)

@@ -1,0 +1,141 @@
+"""Per-channel affine arithmetic: ``y = scale * x + shift`` with constant scale and shift.
+
+Pure: reads nodes, computes in float64, edits nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from edgeq.graph import constants
+from edgeq.graph.walk import is_op
+from edgeq.passes.pattern import constant_operand
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Float64: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+_EPSILON = 1e-5
+"""The default of BatchNormalization's attribute, from the ONNX specification."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """``y = scale * x + shift``; both broadcast against x as NumPy would."""
+
+    scale: Float64
+    shift: Float64
+
+    def then(self, later: Affine) -> Affine:
+        """This first, ``later`` behind it."""
+        return Affine(self.scale * later.scale, self.shift * later.scale + later.shift)
+
+    @property
+    def scales(self) -> bool:
+        """Whether it multiplies by anything but 1."""
+        return bool(np.any(self.scale != 1))
+
+    @property
+    def shifts(self) -> bool:
+        """Whether it adds anything but 0."""
+        return bool(np.any(self.shift != 0))
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of its numbers fit float32."""
+        with np.errstate(over="ignore"):
+            small = [np.asarray(a, np.float32) for a in (self.scale, self.shift)]
+        return all(bool(np.isfinite(a).all()) for a in small)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node that is affine in its input ``data``."""
+
+    node: ir.Node
+    data: ir.Value
+    affine: Affine
+
+
+def read(node: ir.Node, rank: int | None) -> Step | None:
+    """The node as an affine function of its one varying input.
+
+    Args:
+        node: Any node.
+        rank: Rank of that input where known; a BatchNormalization needs it.
+    """
+    if is_op(node, "Neg") and node.inputs[0] is not None:
+        return Step(node, node.inputs[0], Affine(-np.ones(()), np.zeros(())))
+    if is_op(node, "BatchNormalization"):
+        return _batch_norm(node, rank)
+    if not is_op(node, "Add", "Sub", "Mul", "Div"):
+        return None
+    operand = constant_operand(node)
+    if operand is None:
+        return None
+    affine = _binary(node.op_type, operand.array.astype(np.float64), operand.data_first)
+    return None if affine is None else Step(node, operand.data, affine)
+
+
+def _binary(op_type: str, constant: Float64, data_first: bool) -> Affine | None:
+    one, zero = np.ones_like(constant), np.zeros_like(constant)
+    if op_type == "Add":
+        return Affine(one, constant)
+    if op_type == "Sub":
+        return Affine(one, -constant) if data_first else Affine(-one, constant)
+    if op_type == "Mul":
+        return Affine(constant, zero)
+    if not data_first or np.any(constant == 0):
+        return None
+    return Affine(1 / constant, zero)
+
+
+def _batch_norm(node: ir.Node, rank: int | None) -> Step | None:
+    """Inference only: statistics that are constant, one output that is read."""
+    data, *parameters = node.inputs
+    if data is None or rank is None or rank < 2 or len(parameters) != 4:
+        return None
+    if node.attributes.get_int("training_mode", 0) or node.attributes.get_int("spatial", 1) != 1:
+        return None
+    if any(o.uses() or o.is_graph_output() for o in node.outputs[1:]):
+        return None
+    arrays = [constants.array(v) for v in parameters]
+    scale, bias, mean, variance = (None if a is None else a.astype(np.float64) for a in arrays)
+    if scale is None or bias is None or mean is None or variance is None:
+        return None
+    factor = scale / np.sqrt(variance + node.attributes.get_float("epsilon", _EPSILON))
+    shape = (-1,) + (1,) * (rank - 2)
+    return Step(node, data, Affine(factor.reshape(shape), (bias - mean * factor).reshape(shape)))
+
+
+def per_channel(affine: Affine, rank: int | None, axis: int, channels: int) -> Affine | None:
+    """The same map with one scale and shift per channel, if it has no finer grain.
+
+    Args:
+        affine: A map that broadcasts against a value of the given rank.
+        rank: Rank of the value; None when only its last axis can be told.
+        axis: Its channel axis, negative.
+        channels: How many channels there are.
+
+    Returns:
+        Vectors of length ``channels``; None when the map tells elements of one channel apart or
+        would enlarge the value.
+    """
+    vectors = [_vector(a, rank, axis, channels) for a in (affine.scale, affine.shift)]
+    scale, shift = vectors
+    return None if scale is None or shift is None else Affine(scale, shift)
+
+
+def _vector(array: Float64, rank: int | None, axis: int, channels: int) -> Float64 | None:
+    if array.ndim > (rank if rank is not None else 1):
+        return None
+    if array.ndim < -axis:
+        flat = array.reshape(-1)
+        return np.full(channels, flat[0]) if array.size == 1 else None
+    if array.size != array.shape[axis] or array.size not in (1, channels):
+        return None
+    return np.broadcast_to(array.reshape(-1), (channels,)).astype(np.float64)

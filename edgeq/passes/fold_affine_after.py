@@ -1,0 +1,104 @@
+"""Folds BatchNormalization and constant Add, Sub, Mul, Div, Neg into the layer in front of them.
+
+A chain of such nodes behind a Conv, ConvTranspose, Gemm or MatMul becomes part of its weight and
+bias. A MatMul has no bias: what the chain adds stays as one Add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.graph import rewire, walk
+from edgeq.graph.shapes import rank as rank_of
+from edgeq.passes import affine as affines
+from edgeq.passes import edits
+from edgeq.passes import layer as layers
+from edgeq.passes.affine import Affine
+from edgeq.passes.outcome import Outcome
+from edgeq.passes.pattern import sole_reader, where
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgeq.graph.rewire import Names
+    from edgeq.passes.layer import Layer
+    from edgeq.passes.outcome import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Affine nodes in the order that data flows through them, and what they do together."""
+
+    nodes: tuple[ir.Node, ...]
+    total: Affine
+
+
+def fold_affine_after(model: ir.Model) -> Outcome:
+    """Fold constant per-channel arithmetic behind a layer into it."""
+    names = rewire.Names(model)
+    return Outcome.of([_fold(node, names) for node in walk.nodes(model)])
+
+
+def _fold(node: ir.Node, names: Names) -> Answer:
+    layer = layers.read(node)
+    if layer is None:
+        return False
+    reader = _affine_reader(node)
+    if reader is None:
+        return False
+    if isinstance(layer, str):
+        return layer
+    chain = _chain(layer)
+    if not chain.nodes:
+        why = "is not per channel" if sole_reader(node.outputs[0]) else "is not the only reader"
+        return f"{where(reader)} behind {where(node)} {why}"
+    shift = None if layer.has_bias or not chain.total.shifts else chain.total.shift
+    if len(chain.nodes) <= (shift is not None):
+        return False
+    if not layers.write(layer, layers.numbers(layer).after(layer, chain.total), names):
+        return f"{where(node)}: folding what follows it would overflow its type"
+    result = node.outputs[0]
+    if shift is not None:
+        result = add_behind(layer, shift, names, like=chain.nodes[-1].outputs[0])
+    rewire.take_place(chain.nodes[-1].outputs[0], result)
+    edits.drop(chain.nodes[::-1])
+    return True
+
+
+def add_behind(
+    layer: Layer, shift: affines.Float64, names: Names, *, like: ir.Value | None = None
+) -> ir.Value:
+    """Stand an Add of one constant per channel behind a layer; returns its output."""
+    node = layer.node
+    constant = edits.constant(node, shift.astype(layer.dtype), names, f"{node.name}__shift")
+    inputs = [node.outputs[0], constant]
+    return edits.add_node(node, "Add", inputs, names, f"{node.name}__add", like=like, behind=True)
+
+
+def _affine_reader(node: ir.Node) -> ir.Node | None:
+    """A node that is affine in the output of ``node``."""
+    output = node.outputs[0]
+    for reader in output.consumers():
+        step = affines.read(reader, rank_of(output))
+        if step is not None and step.data is output:
+            return reader
+    return None
+
+
+def _chain(layer: Layer) -> _Chain:
+    channels = layer.out_channels
+    nodes: list[ir.Node] = []
+    total, value = Affine(np.ones(channels), np.zeros(channels)), layer.node.outputs[0]
+    while (use := sole_reader(value)) is not None:
+        step = affines.read(use.node, layer.rank)
+        if step is None or step.data is not value:
+            break
+        each = affines.per_channel(step.affine, layer.rank, layer.axis, channels)
+        if each is None:
+            break
+        nodes.append(use.node)
+        total, value = total.then(each), use.node.outputs[0]
+    return _Chain(tuple(nodes), total)

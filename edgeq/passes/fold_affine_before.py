@@ -1,0 +1,157 @@
+"""Folds BatchNormalization and constant Add, Sub, Mul, Div, Neg into the layer behind them.
+
+What a layer's input is scaled by moves into its weight. What is added to its input moves into its
+bias unless the layer pads with zeros: the border would not follow. Then only the scale moves and
+one Add stays in front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.graph import rewire, walk
+from edgeq.graph.shapes import rank as rank_of
+from edgeq.graph.walk import is_op
+from edgeq.passes import affine as affines
+from edgeq.passes import edits
+from edgeq.passes import layer as layers
+from edgeq.passes.affine import Affine
+from edgeq.passes.fold_affine_after import add_behind
+from edgeq.passes.outcome import Outcome
+from edgeq.passes.pattern import constant_operand, sole_reader, spells_fusion, where
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgeq.graph.rewire import Names
+    from edgeq.passes.layer import Layer
+    from edgeq.passes.outcome import Answer
+
+_LARGEST_REST = 1e3
+"""Largest ratio of shift to scale that stays in front of a padded layer: beyond it the addition
+would cost float32 digits of x."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Affine nodes in the order that data flows through them.
+
+    Attributes:
+        nodes: The nodes.
+        data: What the first one reads.
+        total: What they do together.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    data: ir.Value
+    total: Affine
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A chain's map as ``moves`` after ``stays``: only the former goes into the layer."""
+
+    moves: Affine
+    stays: affines.Float64 | None = None
+
+
+def fold_affine_before(model: ir.Model) -> Outcome:
+    """Fold constant per-channel arithmetic in front of a layer into it."""
+    names = rewire.Names(model)
+    return Outcome.of([_fold(node, names) for node in walk.nodes(model)])
+
+
+def _fold(node: ir.Node, names: Names) -> Answer:
+    layer = layers.read(node)
+    if layer is None or isinstance(layer, str) or node.inputs[0] is None:
+        return False
+    if is_op(node, "Gemm") and node.attributes.get_int("transA", 0):
+        return False
+    chain = _chain(layer, node.inputs[0])
+    if not chain.nodes:
+        return False
+    split = _split(layer, chain)
+    if isinstance(split, str):
+        return f"{where(chain.nodes[-1])} in front of {where(node)}: {split}"
+    new = layers.numbers(layer).before(layer, split.moves)
+    if not layers.write(layer, new, names):
+        return f"{where(node)}: folding what precedes it would overflow its type"
+    if not layer.has_bias and np.any(new.bias):
+        output = node.outputs[0]
+        rewire.take_place(output, add_behind(layer, new.bias, names, like=output))
+    node.replace_input_with(0, _shifted(layer, chain, split, names))
+    edits.drop(chain.nodes[::-1])
+    return True
+
+
+def _shifted(layer: Layer, chain: _Chain, split: _Split, names: Names) -> ir.Value:
+    """What the layer reads from now on: the chain's data, plus what stays in front."""
+    if split.stays is None:
+        return chain.data
+    base = f"{layer.node.name}__before"
+    shift = split.stays.reshape((-1,) + (1,) * (-layer.axis - 1)).astype(layer.dtype)
+    constant = edits.constant(layer.node, shift, names, base)
+    end = chain.nodes[-1].outputs[0]
+    return edits.add_node(layer.node, "Add", [chain.data, constant], names, base, like=end)
+
+
+def _chain(layer: Layer, value: ir.Value) -> _Chain:
+    channels = layer.in_channels
+    nodes: list[ir.Node] = []
+    total = Affine(np.ones(channels), np.zeros(channels))
+    while (node := value.producer()) is not None and sole_reader(value) is not None:
+        rank = layer.rank if layer.rank is not None else rank_of(value)
+        step = affines.read(node, rank)
+        if step is None or not _keeps_shape(step, rank, layer):
+            break
+        each = affines.per_channel(step.affine, rank, layer.axis, channels)
+        if each is None:
+            break
+        nodes.insert(0, node)
+        total, value = each.then(total), step.data
+    return _Chain(tuple(nodes), value, total)
+
+
+def _keeps_shape(step: affines.Step, rank: int | None, layer: Layer) -> bool:
+    """Whether the constant enlarges nothing: x has the layer's rank and channels by itself."""
+    arrays = (step.affine.scale, step.affine.shift)
+    if max(a.ndim for a in arrays) == rank and rank_of(step.data) != rank:
+        return False
+    if max(a.size for a in arrays) == 1 or layer.in_channels == 1:
+        return True
+    shape = step.data.shape
+    return shape is not None and shape[layer.axis] == layer.in_channels
+
+
+def _split(layer: Layer, chain: _Chain) -> _Split | str:
+    """What of a chain moves into the layer and what stays, or why all stays."""
+    total, length = chain.total, len(chain.nodes)
+    if any(v is not None and spells_fusion(v) for v in chain.nodes[0].inputs):
+        return "it ends arithmetic that the runtime fuses"
+    if not total.finite:
+        return "its numbers do not fit float32"
+    if not total.shifts:
+        return _Split(total)
+    if layer.shift_is_constant:
+        if layer.has_bias or length > 1 or _absorbs(layer):
+            return _Split(total)
+        return "moving one addition behind the product gains nothing"
+    if length == 1 and not is_op(chain.nodes[0], "BatchNormalization"):
+        return "a shift is not constant at the zero-padded border"
+    if np.any(total.scale == 0):
+        return "a shift is not constant at the zero-padded border and a scale is zero"
+    ratio = total.shift / total.scale
+    if np.abs(ratio).max() > _LARGEST_REST:
+        return "a shift is not constant at the zero-padded border and dwarfs the scale"
+    return _Split(Affine(total.scale, np.zeros_like(ratio)), ratio)
+
+
+def _absorbs(layer: Layer) -> bool:
+    """Whether a constant addition behind the layer takes up another one."""
+    use = sole_reader(layer.node.outputs[0])
+    if use is None or not is_op(use.node, "Add", "Sub"):
+        return False
+    return constant_operand(use.node) is not None

@@ -1,0 +1,45 @@
+"""What a pass hands back, and how it is put together from the answers of single places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import onnx_ir as ir
+
+Answer: TypeAlias = bool | str
+"""What a pass did at one place: True, changed; False, nothing to do; a sentence, why it declined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass did to a model.
+
+    Attributes:
+        changes: How many places were changed.
+        declined: Why places that look like work were left alone; each sentence names its place.
+        notes: What the user should hear about changes that were made.
+    """
+
+    changes: int = 0
+    declined: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, answers: Iterable[Answer], notes: Iterable[str] = ()) -> Outcome:
+        """Count the answers of all places."""
+        changes, declined = 0, Counter[str]()
+        for answer in answers:
+            if isinstance(answer, str):
+                declined[answer] += 1
+            else:
+                changes += answer
+        return cls(changes, tuple(declined), tuple(notes))
+
+
+if TYPE_CHECKING:
+    Pass: TypeAlias = Callable[[ir.Model], Outcome]

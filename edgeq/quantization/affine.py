@@ -1,0 +1,168 @@
+"""The arithmetic of affine quantization. Every scale, zero point and integer of edgeq is made here.
+
+Definitions follow QuantizeLinear and DequantizeLinear of the ONNX operator specification:
+``integer = saturate(round_half_even(real / scale) + zero_point)`` and
+``real = scale * (integer - zero_point)``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.types import QuantParams, QuantType
+
+if TYPE_CHECKING:
+    from edgeq.types import Array, FloatArray, IntArray, QuantSpec, TensorRange
+
+SMALLEST_SCALE = float(np.finfo(np.float32).smallest_normal)
+"""Scales below this are subnormal in float32, and some chips flush them to zero."""
+
+BIAS_LIMIT = 2**30
+"""Largest magnitude of a quantized bias: half of int32, the other half is for the accumulator."""
+
+
+def params_for_range(bounds: TensorRange, spec: QuantSpec) -> QuantParams:
+    """Per-tensor numbers that cover ``bounds`` and represent zero exactly.
+
+    Args:
+        bounds: The reals to cover; extended to contain zero, which padding and ReLU need exact.
+        spec: Integer type and symmetry. ``spec.axis`` must be None.
+
+    Returns:
+        Scale float32 of shape (), zero point int64 of shape ().
+    """
+    low, high = min(bounds.low, 0.0), max(bounds.high, 0.0)
+    if spec.symmetric:
+        return _symmetric(np.asarray(max(-low, high)), spec)
+    steps = spec.qmax - spec.qmin
+    scale = np.float32(max((high - low) / steps, SMALLEST_SCALE)) if high > low else np.float32(1)
+    zero_point = np.clip(np.rint(spec.qmin - low / float(scale)), spec.qmin, spec.qmax)
+    return QuantParams(np.asarray(scale, np.float32), np.asarray(zero_point, np.int64), spec.dtype)
+
+
+def params_for_weight(weight: Array, spec: QuantSpec) -> QuantParams:
+    """Symmetric numbers that cover a constant, per channel where ``spec.axis`` says so.
+
+    Args:
+        weight: Float array of any shape.
+        spec: Integer type; must be symmetric.
+
+    Returns:
+        Scale float32 and zero point int64 of shape () or [weight.shape[axis]]; a channel of zeros
+        gets scale 1.
+    """
+    magnitude = np.abs(np.asarray(weight, np.float64))
+    if spec.axis is None:
+        return _symmetric(np.asarray(magnitude.max(initial=0.0)), spec)
+    other = tuple(i for i in range(magnitude.ndim) if i != spec.axis % magnitude.ndim)
+    return _symmetric(magnitude.max(axis=other, initial=0.0), spec)
+
+
+def _symmetric(magnitude: FloatArray, spec: QuantSpec) -> QuantParams:
+    middle = 0 if spec.dtype.signed else (spec.qmax + 1) // 2
+    steps = spec.qmax - middle
+    scale = np.where(magnitude > 0, np.maximum(magnitude / steps, SMALLEST_SCALE), 1.0)
+    return QuantParams(
+        scale.astype(np.float32), np.full(scale.shape, middle, np.int64), spec.dtype, spec.axis
+    )
+
+
+def quantize(real: Array, params: QuantParams) -> IntArray:
+    """The integers that QuantizeLinear makes of ``real``, in the type of ``params``.
+
+    Args:
+        real: Float array; with ``params.axis`` set, its length along that axis is the scale's.
+        params: The affine map.
+
+    Returns:
+        An array of ``real``'s shape in ``params.dtype``.
+    """
+    scale, zero_point = aligned(params, real.ndim)
+    rounded = np.rint(np.asarray(real, np.float32) / scale)
+    if np.any(zero_point):
+        rounded = rounded + zero_point
+    limits = params.dtype
+    return np.clip(rounded, limits.qmin, limits.qmax).astype(limits.numpy)
+
+
+def dequantize(integers: IntArray, params: QuantParams) -> FloatArray:
+    """The reals that DequantizeLinear makes of ``integers``: float32 of the same shape."""
+    scale, zero_point = aligned(params, integers.ndim)
+    return ((integers.astype(np.int64) - zero_point).astype(np.float32) * scale).astype(np.float32)
+
+
+def aligned(params: QuantParams, ndim: int) -> tuple[FloatArray, IntArray]:
+    """Scale and zero point shaped to broadcast against an array of ``ndim`` dimensions."""
+    if params.axis is None:
+        return params.scale, params.zero_point
+    shape = [1] * ndim
+    shape[params.axis] = -1
+    return params.scale.reshape(shape), params.zero_point.reshape(shape)
+
+
+def bias_params(input_scale: FloatArray, weight: QuantParams) -> QuantParams:
+    """Numbers of a bias: int32, scale = input scale x weight scale, zero point 0.
+
+    Args:
+        input_scale: float32, shape (): integer kernels add the bias to the int32 accumulator.
+        weight: Numbers of the weight, per tensor or per output channel.
+
+    Returns:
+        Numbers of shape () or [channels]; the axis of a bias vector is 0.
+    """
+    scale = (input_scale.astype(np.float32) * weight.scale.astype(np.float32)).astype(np.float32)
+    axis = None if scale.ndim == 0 else 0
+    return QuantParams(scale, np.zeros(scale.shape, np.int64), QuantType.INT32, axis)
+
+
+def weight_scale_for_bias(
+    params: QuantParams, weight: Array, bias: Array, input_scale: FloatArray
+) -> QuantParams:
+    """Raise weight scales so far that no bias overflows int32 at input scale x weight scale.
+
+    A channel of tiny weights with an ordinary bias would otherwise saturate it and shift the
+    channel (onnxruntime issue 21000). Its weights get coarser instead; they were negligible
+    against the bias. A channel of zero weights gets the finest scale that its bias allows.
+
+    Args:
+        params: Numbers of the weight, per tensor or per output channel.
+        weight: The weight, in float.
+        bias: Float array [channels].
+        input_scale: float32, shape ().
+
+    Returns:
+        The same numbers, or a copy with some scales changed.
+    """
+    needed = np.abs(bias.astype(np.float64)) / (float(input_scale) * BIAS_LIMIT)
+    used = np.abs(weight.astype(np.float64))
+    if params.axis is None:
+        needed, used = needed.max(initial=0.0), used.max(initial=0.0)
+    else:
+        others = tuple(i for i in range(weight.ndim) if i != params.axis % weight.ndim)
+        used = used.max(axis=others, initial=0.0)
+    floor = np.nextafter(np.maximum(needed, SMALLEST_SCALE).astype(np.float32), np.float32(np.inf))
+    silent = (used == 0) & (needed > 0)
+    scale = np.where(silent, floor, np.maximum(params.scale, np.where(needed > 0, floor, 0)))
+    return QuantParams(
+        np.asarray(scale, np.float32), params.zero_point, params.dtype, params.axis
+    )
+
+
+def covers_clip(params: QuantParams, low: float, high: float) -> bool:
+    """Whether quantization alone keeps values inside [low, high].
+
+    True when the representable reals end within half a step of both bounds, so that saturating
+    does what Relu or Clip would do, to within the rounding that happens anyway.
+
+    Args:
+        params: Per-tensor numbers of the clipped value.
+        low: Lower bound; -inf for none.
+        high: Upper bound; inf for none.
+    """
+    scale, zero = float(params.scale), int(params.zero_point)
+    half = scale / 2 * (1 + 1e-6)
+    smallest = scale * (params.dtype.qmin - zero)
+    largest = scale * (params.dtype.qmax - zero)
+    return smallest >= low - half and largest <= high + half

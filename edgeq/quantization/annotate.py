@@ -1,0 +1,168 @@
+"""Which nodes run in integers, and which spec every value and weight of theirs gets.
+
+Pure: reads the graph, the operator rules, the target profile and the recipe, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.graph import constants
+from edgeq.graph.walk import name_of, node_name, nodes
+from edgeq.ops import Constraint, Role, rule_for
+from edgeq.quantization.eligibility import Candidate, classify
+from edgeq.quantization.plan import NodeDecision, NodeForm
+from edgeq.quantization.regions import Regions, grow
+from edgeq.types import DerivedSpec, EdgeRef, FixedSpec, QuantSpec, SharedSpec, ValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from edgeq.recipe import Recipe
+    from edgeq.targets import TargetProfile
+    from edgeq.types import Ref, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """The wanted specs.
+
+    Attributes:
+        specs: Per value or use.
+        readers: For values that float nodes produce: the uses that read quantized; values that
+            are not listed are read quantized by everybody.
+        absorbed: Relu or Clip node -> the node whose quantized output replaces it.
+        decisions: Per node that has an operator rule or counts as compute.
+    """
+
+    specs: Mapping[Ref, Spec]
+    readers: Mapping[ValueRef, tuple[EdgeRef, ...]]
+    absorbed: Mapping[str, str]
+    decisions: Mapping[str, NodeDecision]
+
+    def observed(self) -> tuple[ValueRef, ...]:
+        """The values whose ranges calibration has to find."""
+        return tuple(
+            ref
+            for ref, spec in self.specs.items()
+            if isinstance(ref, ValueRef) and isinstance(spec, QuantSpec)
+        )
+
+
+def annotate(
+    model: ir.Model,
+    target: TargetProfile,
+    recipe: Recipe,
+    excluded: Mapping[str, str] | None = None,
+) -> Annotations:
+    """Decide what runs in integers on ``target``.
+
+    Args:
+        model: A prepared model; not changed.
+        target: What can run in integers.
+        recipe: The user's choices.
+        excluded: Further node names to keep float, each with the reason for the report.
+
+    Returns:
+        Specs for every value, weight and bias of the nodes that will run in integers.
+    """
+    everything = nodes(model)
+    candidates, decisions = classify(model, everything, target, recipe, excluded or {})
+    regions = grow(candidates, target)
+    writer = _SpecWriter(target, regions)
+    for node in everything:
+        name = node_name(node)
+        candidate = candidates.get(name)
+        if candidate is None:
+            continue
+        form, reason = regions.form_of(candidate)
+        decisions[name] = NodeDecision(name, node.op_type, form, reason)
+        writer.add(candidate, form)
+    return Annotations(writer.specs, writer.readers(), regions.absorbed, decisions)
+
+
+class _SpecWriter:
+    """Collects the specs of one node after the other."""
+
+    def __init__(self, target: TargetProfile, regions: Regions) -> None:
+        self.specs: dict[Ref, Spec] = {}
+        self._target = target
+        self._regions = regions
+        self._readers: dict[ValueRef, list[EdgeRef]] = {}
+        self._activation = QuantSpec(target.activation, symmetric=target.activation_symmetric)
+
+    def readers(self) -> dict[ValueRef, tuple[EdgeRef, ...]]:
+        """Readers of the values that no integer node produces."""
+        return {
+            ref: tuple(edges)
+            for ref, edges in self._readers.items()
+            if ref.name not in self._regions.produced
+        }
+
+    def add(self, candidate: Candidate, form: NodeForm) -> None:
+        if form is NodeForm.DYNAMIC:
+            self._weights(candidate)
+        elif form is NodeForm.STATIC:
+            self._weights(candidate)
+            self._activations(candidate)
+            self._bias(candidate)
+            self._outputs(candidate)
+
+    def _weights(self, candidate: Candidate) -> None:
+        node = candidate.node
+        for index, value in enumerate(node.inputs):
+            if value is None or candidate.rule.role(index) is not Role.WEIGHT:
+                continue
+            tensor = constants.tensor(value)
+            if tensor is None:
+                self._read(node, index, value)
+                continue
+            axis_of = candidate.rule.weight_axis
+            axis = None if axis_of is None else axis_of(node, len(tensor.shape))
+            self.specs[EdgeRef(node_name(node), index)] = QuantSpec(
+                self._target.weight,
+                symmetric=True,
+                axis=axis,
+                reduce_range=self._target.reduce_range,
+            )
+
+    def _activations(self, candidate: Candidate) -> None:
+        node = candidate.node
+        for index, value in enumerate(node.inputs):
+            if value is None or candidate.rule.role(index) is not Role.ACTIVATION:
+                continue
+            if constants.is_constant(value):
+                self.specs[EdgeRef(node_name(node), index)] = self._activation
+            else:
+                self._read(node, index, value)
+
+    def _read(self, node: ir.Node, index: int, value: ir.Value) -> None:
+        ref = ValueRef(name_of(value))
+        self.specs.setdefault(ref, self._activation)
+        self._readers.setdefault(ref, []).append(EdgeRef(node_name(node), index))
+
+    def _bias(self, candidate: Candidate) -> None:
+        node = candidate.node
+        for index, value in enumerate(node.inputs):
+            if value is None or candidate.rule.role(index) is not Role.BIAS:
+                continue
+            data = node.inputs[0]
+            if data is not None:
+                name = node_name(node)
+                self.specs[EdgeRef(name, index)] = DerivedSpec(
+                    ValueRef(name_of(data)), EdgeRef(name, 1)
+                )
+
+    def _outputs(self, candidate: Candidate) -> None:
+        rule, node = candidate.rule, candidate.node
+        for value in self._regions.quantized_outputs(candidate):
+            ref = ValueRef(name_of(value))
+            if rule.output is Constraint.FIXED and rule.fixed_range is not None:
+                self.specs[ref] = FixedSpec(self._target.activation, *rule.fixed_range)
+            elif rule.output is Constraint.SAME_AS_INPUT and node.inputs[0] is not None:
+                self.specs[ref] = SharedSpec(ValueRef(name_of(node.inputs[0])))
+            else:
+                self.specs[ref] = self._activation

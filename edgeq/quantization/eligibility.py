@@ -1,0 +1,158 @@
+"""Which nodes the target could run in integers, and the reason for every one that it could not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgeq.graph import constants, macs
+from edgeq.graph.walk import bodies, node_name, path_to
+from edgeq.ops import OpRule, Role, rule_for
+from edgeq.quantization.plan import NodeDecision, NodeForm
+from edgeq.targets import Form, KernelRow, Placement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgeq.graph.walk import Body
+    from edgeq.recipe import Recipe
+    from edgeq.targets import TargetProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that the target can run in integers.
+
+    Attributes:
+        node: The node.
+        rule: How its operator quantizes.
+        row: The target's kernel.
+        placement: When to use it; differs from the row's for a computed weight or on request.
+    """
+
+    node: ir.Node
+    rule: OpRule
+    row: KernelRow
+    placement: Placement
+
+
+def classify(
+    model: ir.Model,
+    nodes: Iterable[ir.Node],
+    target: TargetProfile,
+    recipe: Recipe,
+    excluded: Mapping[str, str],
+) -> tuple[dict[str, Candidate], dict[str, NodeDecision]]:
+    """Sort nodes into candidates and, with a reason, those that stay float.
+
+    Returns:
+        Candidates by node name, and the decisions already taken. Nodes without any rule that do
+        no counted computation are in neither.
+    """
+    owners = bodies(model)
+    candidates: dict[str, Candidate] = {}
+    decisions: dict[str, NodeDecision] = {}
+    for node in nodes:
+        name = node_name(node)
+        verdict = _judge(node, owners, target, recipe, excluded)
+        if isinstance(verdict, Candidate):
+            candidates[name] = verdict
+        elif verdict is not None:
+            decisions[name] = NodeDecision(name, node.op_type, NodeForm.FLOAT, verdict)
+    return candidates, decisions
+
+
+def _judge(
+    node: ir.Node,
+    owners: dict[ir.Graph, Body],
+    target: TargetProfile,
+    recipe: Recipe,
+    excluded: Mapping[str, str],
+) -> Candidate | str | None:
+    """A candidate, the reason why not, or None for a node that is none of our business."""
+    rule, name = rule_for(node), node_name(node)
+    if rule is None:
+        return f"edgeq has no rule for {node.op_type}" if macs.is_compute(node) else None
+    if recipe.excludes(name, node.op_type):
+        return "excluded by the recipe"
+    if name in excluded:
+        return excluded[name]
+    row = target.kernel(node.op_type)
+    if row is None:
+        return f"target {target.name} has no integer kernel for {node.op_type}"
+    around = _loop_around(node, owners)
+    if around:
+        return f"inside the body of {around}, which runs once per iteration"
+    asked = recipe.includes(name, node.op_type)
+    placement = _placement(node, rule, row)
+    if placement is None:
+        return "its second factor is computed, not constant"
+    if placement is Placement.COSTLY:
+        if not asked:
+            return f"the integer form of this {node.op_type} is slower or less accurate than float"
+        placement = Placement.COMPUTE if macs.is_compute(node) else Placement.CARRY
+    return _obstacle(node, rule, row) or Candidate(node, rule, row, placement)
+
+
+def _loop_around(node: ir.Node, owners: dict[ir.Graph, Body]) -> str | None:
+    if not isinstance(node.graph, ir.Graph):
+        return "a function"
+    for body in path_to(node.graph, owners):
+        if body.node.op_type != "If":
+            return body.node.op_type
+    return None
+
+
+def _placement(node: ir.Node, rule: OpRule, row: KernelRow) -> Placement | None:
+    """The row's placement, or the one for a computed weight."""
+    for index, value in enumerate(node.inputs):
+        if rule.role(index) is Role.WEIGHT and not constants.is_constant(value):
+            return row.computed_weight
+    return row.placement
+
+
+def _obstacle(node: ir.Node, rule: OpRule, row: KernelRow) -> str | None:
+    """Why this very node does not fit the kernel; None when it does."""
+    for index, value in enumerate(node.inputs):
+        role = rule.role(index)
+        if value is None or role is Role.SKIP:
+            continue
+        if value.dtype not in (None, ir.DataType.FLOAT):
+            return f"its input {value.name!r} is {value.dtype.name}, not float32"
+        if role is Role.WEIGHT and constants.is_constant(value):
+            rank = len(constants.tensor(value).shape)  # type: ignore[union-attr]
+            if row.weight_ranks and rank not in row.weight_ranks:
+                return f"its weight has {rank} dimensions, the integer kernel takes other ranks"
+        if role is Role.BIAS and not constants.is_constant(value):
+            return "its bias is computed, not constant"
+    check = _SPECIAL.get(node.op_type)
+    return check(node) if check else None
+
+
+def _gemm(node: ir.Node) -> str | None:
+    alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
+    bias = constants.tensor(node.inputs[2]) if len(node.inputs) > 2 else None
+    if alpha != 1.0 or (bias is not None and beta != 1.0):
+        return f"alpha {alpha:g} and beta {beta:g} are not folded into its weights"
+    weight = constants.tensor(node.inputs[1])
+    if bias is None or weight is None:
+        return None
+    channels = tuple(weight.shape)[0 if node.attributes.get_int("transB", 0) else 1]
+    return None if tuple(bias.shape) == (channels,) else "its bias differs from row to row"
+
+
+def _lstm(node: ir.Node) -> str | None:
+    if node.attributes.get_int("layout", 0) or node.attributes.get_int("input_forget", 0):
+        return "DynamicQuantizeLSTM takes neither layout 1 nor coupled gates"
+    peephole = node.inputs[7] if len(node.inputs) > 7 else None
+    return "DynamicQuantizeLSTM with peepholes is not used" if peephole is not None else None
+
+
+_SPECIAL = {"Gemm": _gemm, "LSTM": _lstm}
+
+
+def is_dynamic_only(candidate: Candidate) -> bool:
+    """Whether the target has no static kernel for it."""
+    return candidate.row.form is Form.DYNAMIC

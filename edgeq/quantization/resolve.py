@@ -1,0 +1,160 @@
+"""From specs and ranges to numbers. Pure: the plan it returns leaves nothing to decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import CalibrationError
+from edgeq.graph import constants
+from edgeq.graph.walk import node_name, nodes
+from edgeq.quantization import affine
+from edgeq.quantization.plan import ActivationEntry, NodeForm, QuantPlan, WeightEntry
+from edgeq.quantization.regions import clip_bounds
+from edgeq.types import (
+    DerivedSpec,
+    EdgeRef,
+    FixedSpec,
+    QuantSpec,
+    SharedSpec,
+    TensorRange,
+    ValueRef,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from edgeq.quantization.annotate import Annotations
+    from edgeq.types import Array, QuantParams, Ref
+
+
+def resolve(
+    model: ir.Model, annotations: Annotations, ranges: Mapping[str, TensorRange]
+) -> QuantPlan:
+    """Give every spec its numbers.
+
+    Args:
+        model: The prepared model that was annotated; not changed.
+        annotations: The wanted specs.
+        ranges: Value name -> range, for every value that :meth:`Annotations.observed` lists.
+
+    Returns:
+        The plan.
+
+    Raises:
+        CalibrationError: A range is missing.
+    """
+    resolver = _Resolver(model, annotations, ranges)
+    everything = resolver.all_params()
+    activations, weights = [], []
+    dynamic: dict[str, list[WeightEntry]] = {}
+    for ref, params in everything.items():
+        if isinstance(ref, ValueRef):
+            readers = annotations.readers.get(ref)
+            activations.append(ActivationEntry(ref, params, readers))
+        elif annotations.decisions[ref.node].form is NodeForm.DYNAMIC:
+            dynamic.setdefault(ref.node, []).append(WeightEntry(ref, params))
+        else:
+            weights.append(WeightEntry(ref, params))
+    return QuantPlan(
+        activations=tuple(activations),
+        weights=tuple(weights),
+        dynamic={node: tuple(entries) for node, entries in dynamic.items()},
+        dropped=tuple(annotations.absorbed),
+        decisions=tuple(annotations.decisions.values()),
+    )
+
+
+@dataclass(slots=True)
+class _Resolver:
+    model: ir.Model
+    annotations: Annotations
+    ranges: Mapping[str, TensorRange]
+
+    def all_params(self) -> dict[Ref, QuantParams]:
+        """Numbers of every ref. Weights before the biases that are derived from them."""
+        by_name = {node_name(node): node for node in nodes(self.model)}
+        found: dict[Ref, QuantParams] = {}
+        for ref, spec in self.annotations.specs.items():
+            if isinstance(ref, ValueRef):
+                found[ref] = self._activation(ref)
+            elif isinstance(spec, QuantSpec):
+                found[ref] = _constant(_data(by_name, ref), spec)
+        for ref, spec in self.annotations.specs.items():
+            if isinstance(ref, EdgeRef) and isinstance(spec, DerivedSpec):
+                self._derive(ref, spec, by_name, found)
+        self._check_absorbed(by_name, found)
+        return found
+
+    def _activation(self, ref: ValueRef, asked: tuple[ValueRef, ...] = ()) -> QuantParams:
+        spec = self.annotations.specs[ref]
+        if isinstance(spec, SharedSpec) and isinstance(spec.source, ValueRef):
+            if spec.source in asked:
+                raise CalibrationError("its numbers are shared in a circle", where=f"value {ref}")
+            return self._activation(spec.source, (*asked, ref))
+        if isinstance(spec, FixedSpec):
+            bounds = TensorRange(spec.low, spec.high)
+            return affine.params_for_range(bounds, QuantSpec(spec.dtype))
+        if not isinstance(spec, QuantSpec):
+            raise CalibrationError(f"no numbers follow from {spec}", where=f"value {ref}")
+        if ref.name not in self.ranges:
+            raise CalibrationError(
+                "calibration never saw it",
+                where=f"value {ref}",
+                remedy="Feed samples that reach it, or exclude the nodes that read it",
+            )
+        return affine.params_for_range(self.ranges[ref.name], spec)
+
+    def _derive(
+        self,
+        ref: EdgeRef,
+        spec: DerivedSpec,
+        by_name: Mapping[str, ir.Node],
+        found: dict[Ref, QuantParams],
+    ) -> None:
+        """Numbers of a bias; where it would overflow, its weight's scales are raised first."""
+        if not isinstance(spec.weight, EdgeRef):
+            raise CalibrationError("a bias needs a constant weight", where=str(ref))
+        input_scale = np.asarray(found[spec.input].scale)
+        weight, bias = _data(by_name, spec.weight), _data(by_name, ref)
+        raised = affine.weight_scale_for_bias(found[spec.weight], weight, bias, input_scale)
+        found[spec.weight] = raised
+        found[ref] = affine.bias_params(input_scale, raised)
+
+    def _check_absorbed(
+        self, by_name: Mapping[str, ir.Node], found: Mapping[Ref, QuantParams]
+    ) -> None:
+        """A range that reaches beyond a clip would change results: the plan must not say so."""
+        for name in self.annotations.absorbed:
+            node = by_name[name]
+            bounds = clip_bounds(node)
+            params = found.get(ValueRef(node.outputs[0].name or ""))
+            if bounds is None or params is None:
+                continue
+            if not affine.covers_clip(params, *bounds):
+                raise CalibrationError(
+                    f"the range chosen for it reaches beyond its bounds {bounds}",
+                    where=f"{node.op_type} {name}",
+                    remedy="This is a defect of the calibrator; choose another one",
+                )
+
+
+def _data(by_name: Mapping[str, ir.Node], ref: EdgeRef) -> Array:
+    data = constants.array(by_name[ref.node].inputs[ref.input])
+    if data is None:
+        raise CalibrationError("not a constant", where=str(ref))
+    return data
+
+
+def _constant(data: Array, spec: QuantSpec) -> QuantParams:
+    """Numbers of a weight (symmetric), or of a constant in an activation's place."""
+    if not np.isfinite(data).all():
+        raise CalibrationError("a weight holds NaN or Inf", remedy="Mend the model's weights")
+    if spec.symmetric or spec.axis is not None:
+        return affine.params_for_weight(data, spec)
+    low, high = float(data.min(initial=0.0)), float(data.max(initial=0.0))
+    return affine.params_for_range(TensorRange(low, high), spec)

@@ -1,0 +1,84 @@
+"""The user's choices, read from the command line, a TOML file or keyword arguments."""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import RecipeError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the user wants of a quantization, with the defaults of the command line.
+
+    Attributes:
+        calibrator: ``NAME[:key=value,...]``, or ``auto``.
+        exclude: Patterns (``*`` and ``?``) of node names and op types that stay float.
+        include: Patterns of node names and op types to put into integers although the target
+            profile calls their kernel costly.
+        skip_passes: Names of preparation passes to leave out.
+    """
+
+    calibrator: str = "auto"
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    skip_passes: tuple[str, ...] = ()
+
+    def excludes(self, node: str, op_type: str) -> bool:
+        """Whether the user wants this node float."""
+        return _matches(self.exclude, node, op_type)
+
+    def includes(self, node: str, op_type: str) -> bool:
+        """Whether the user asked for this node in integers."""
+        return _matches(self.include, node, op_type)
+
+    def with_changes(self, **changes: Any) -> Recipe:
+        """A copy with some choices replaced; None leaves a choice as it is."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        return replace(self, **given)
+
+
+def _matches(patterns: tuple[str, ...], node: str, op_type: str) -> bool:
+    return any(fnmatch.fnmatchcase(node, p) or fnmatch.fnmatchcase(op_type, p) for p in patterns)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a TOML file whose keys are the fields of :class:`Recipe`.
+
+    Raises:
+        RecipeError: The file is missing or no TOML, or a key or type is wrong.
+    """
+    where = str(path)
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read the recipe: {error.strerror}", where=where, remedy="Check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"not a TOML file: {error}", where=where, remedy="Mend the line") from error
+    known = {field.name for field in fields(Recipe)}
+    for key in table:
+        if key not in known:
+            raise RecipeError(f"unknown key {key!r}", where=where, remedy=nearest(key, known))
+    return Recipe(**{key: _checked(key, value, where) for key, value in table.items()})
+
+
+def _checked(key: str, value: Any, where: str) -> str | tuple[str, ...]:
+    if key == "calibrator":
+        if isinstance(value, str):
+            return value
+        raise RecipeError(
+            f"{key} must be a text, not {value!r}", where=where, remedy='Write calibrator = "auto"'
+        )
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise RecipeError(
+        f"{key} must be a list of texts, not {value!r}",
+        where=where,
+        remedy=f'Write {key} = ["pattern", ...]',
+    )

@@ -1,0 +1,1 @@
+"""The only importer of onnxruntime: sessions, paired runs, timings, and what really executes."""

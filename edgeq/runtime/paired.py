@@ -1,0 +1,62 @@
+"""Running two models on the same samples, side by side and in constant memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import ModelError
+from edgeq.metrics import Fidelity, FidelityMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgeq.runtime.session import Session
+    from edgeq.types import Sample
+
+
+def compare(
+    reference: Session,
+    candidate: Session,
+    samples: Iterable[Sample],
+    pairs: Mapping[str, tuple[str, str]] | None = None,
+) -> dict[str, Fidelity]:
+    """Closeness of every output over the samples.
+
+    Args:
+        reference: The model that is right by definition.
+        candidate: The model that is judged.
+        samples: Read once.
+        pairs: Name in the result -> (output of the reference, output of the candidate); the
+            reference's own outputs when None.
+
+    Returns:
+        Per name; outputs that are no numbers (strings, sequences) are left out.
+
+    Raises:
+        ModelError: The candidate lacks an output.
+    """
+    wanted = pairs or {name: (name, name) for name in reference.outputs}
+    for name, (_, there) in wanted.items():
+        if there not in candidate.outputs:
+            raise ModelError(
+                f"the candidate has no output {name!r}",
+                remedy=f"It has {', '.join(candidate.outputs)}; compare models of one interface",
+            )
+    left = [here for here, _ in wanted.values()]
+    right = [there for _, there in wanted.values()]
+    meters = {name: FidelityMeter() for name in wanted}
+    for sample in samples:
+        want, got = reference.run(sample, left), candidate.run(sample, right)
+        for name, (here, there) in wanted.items():
+            if _is_number(want[here]) and _is_number(got[there]):
+                meters[name].add(want[here], got[there])
+            else:
+                meters.pop(name, None)
+        wanted = {name: pair for name, pair in wanted.items() if name in meters}
+    return {name: meter.result() for name, meter in meters.items()}
+
+
+def _is_number(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf"

@@ -1,0 +1,148 @@
+"""Opening a model in onnxruntime's CPU provider and running it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+
+from edgeq.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.types import Array, Sample
+
+_SERIALIZED_LIMIT = 1_800_000_000
+"""Bytes of tensors up to which a model is handed over in memory; protobuf ends at 2 GiB."""
+
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How a session is opened.
+
+    Attributes:
+        threads: Threads inside an operator; 0 lets onnxruntime choose.
+        optimize: Whether onnxruntime may rewrite the graph.
+        entries: ``SessionOptions.add_session_config_entry`` pairs.
+    """
+
+    threads: int = 0
+    optimize: bool = True
+    entries: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session:
+    """A model that onnxruntime has loaded.
+
+    Args:
+        model: The model, in memory or as a file.
+        config: How to open it.
+        optimized_path: Where onnxruntime shall write its own optimized graph; None for nowhere.
+        what: How an error message calls the model.
+
+    Raises:
+        ModelError: onnxruntime refuses the model.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model | Path,
+        config: SessionConfig | None = None,
+        *,
+        optimized_path: Path | None = None,
+        what: str = "the model",
+    ) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        options = _options(config or SessionConfig(), optimized_path)
+        try:
+            self._ort = ort.InferenceSession(
+                self._source(model), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime {ort.__version__} does not load {what}: {first_line(error)}",
+                remedy="Check it with onnx.checker, or try a newer onnxruntime",
+            ) from error
+        self.inputs: tuple[str, ...] = tuple(i.name for i in self._ort.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._ort.get_outputs())
+
+    def _source(self, model: ir.Model | Path) -> bytes | str:
+        if isinstance(model, Path):
+            return str(model)
+        if tensor_bytes(model) <= _SERIALIZED_LIMIT:
+            return ir.to_proto(model).SerializeToString()
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
+        path = Path(self._folder.name) / "model.onnx"
+        ir.save(model, path, external_data="model.onnx.data")
+        return str(path)
+
+    def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Run once.
+
+        Args:
+            sample: Input name -> array. Names that the model does not have are left out.
+            outputs: The outputs to compute; all when None.
+
+        Returns:
+            Output name -> array.
+
+        Raises:
+            DataError: onnxruntime refuses the sample.
+        """
+        names = list(self.outputs if outputs is None else outputs)
+        feed = {name: sample[name] for name in self.inputs if name in sample}
+        try:
+            results = self._ort.run(names, feed)
+        except Exception as error:
+            shapes = ", ".join(f"{k} {list(np.shape(v))}" for k, v in feed.items())
+            raise DataError(
+                f"the model does not run on a sample of shapes {shapes}: {first_line(error)}",
+                remedy="Feed samples shaped as the model takes them",
+            ) from error
+        return dict(zip(names, results, strict=True))
+
+
+def _options(config: SessionConfig, optimized_path: Path | None) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        level.ORT_ENABLE_ALL if config.optimize else level.ORT_DISABLE_ALL
+    )
+    for key, value in config.entries.items():
+        options.add_session_config_entry(key, value)
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+    return options
+
+
+def tensor_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, bodies included."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a runtime's error message, without its status prefix."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text.removeprefix("[ONNXRuntimeError] : ")[:400]
+
+
+def runtime_version() -> str:
+    """The version of onnxruntime."""
+    return str(ort.__version__)

@@ -1,0 +1,1 @@
+"""Judges a candidate: closeness, coverage, latency, verdict."""

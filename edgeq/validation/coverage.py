@@ -1,0 +1,183 @@
+"""How much of the arithmetic runs in integers, and why the rest does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.graph import macs
+from edgeq.graph.expose import expose
+from edgeq.graph.walk import node_name, nodes
+from edgeq.quantization.plan import NodeForm
+from edgeq.runtime.kernels import INT8_COMPUTE, NBITS_COMPUTE
+from edgeq.runtime.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from edgeq.quantization.plan import NodeDecision, QuantPlan
+    from edgeq.runtime.kernels import ExecutedGraph
+    from edgeq.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class FloatNode:
+    """A compute node that does not run in integers.
+
+    Attributes:
+        name: Its name in the original model.
+        op_type: Its operator.
+        macs: Multiply-accumulates of one run; None where unknown.
+        reason: Why.
+    """
+
+    name: str
+    op_type: str
+    macs: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Where the multiply-accumulates of one run go.
+
+    Attributes:
+        int8: In 8-bit integer kernels.
+        nbits: In kernels with block-wise integer weights.
+        float_: In float.
+        float_nodes: The nodes left float, heaviest first.
+        leftover_qdq: QuantizeLinear and DequantizeLinear nodes that run as such.
+        boundary_crossings: Conversions between float and integers in one run.
+    """
+
+    int8: int
+    nbits: int
+    float_: int
+    float_nodes: tuple[FloatNode, ...]
+    leftover_qdq: int
+    boundary_crossings: int
+
+    @property
+    def total(self) -> int:
+        """All multiply-accumulates."""
+        return self.int8 + self.nbits + self.float_
+
+    @property
+    def ratio(self) -> float:
+        """The fraction in integers; 1 for a model that multiplies nothing."""
+        return (self.int8 + self.nbits) / self.total if self.total else 1.0
+
+
+def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
+    """Multiply-accumulates per compute node when the model runs on ``sample``.
+
+    Args:
+        model: The prepared float model; not changed.
+        sample: One sample; nodes in branches that it does not take count 0.
+
+    Returns:
+        Node name -> count; None where a shape cannot be known (bodies of Loop and Scan).
+    """
+    compute = [node for node in nodes(model) if macs.is_compute(node)]
+    wanted = {
+        value.name
+        for node in compute
+        for value in (*node.inputs[:3], *node.outputs[:1])
+        if value is not None and value.name
+    }
+    exposed = expose(model, sorted(wanted), keep_outputs=False)
+    shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in sample.items()}
+    if exposed.outputs:
+        results = Session(exposed.model, what="the model with its inner values").run(sample)
+        shapes |= {name: results[output].shape for name, output in exposed.outputs.items()}
+
+    def shape_of(value: ir.Value) -> tuple[int, ...] | None:
+        if value.const_value is not None:
+            return tuple(int(d) for d in value.const_value.shape.numpy())
+        return shapes.get(value.name or "")
+
+    return {node_name(node): _count(node, shape_of) for node in compute}
+
+
+def _count(node: ir.Node, shape_of: macs.ShapeOf) -> int | None:
+    out = shape_of(node.outputs[0])
+    if out is not None and 0 in out:
+        return 0
+    return macs.count(node, shape_of)
+
+
+def measure(
+    counted: Mapping[str, int | None],
+    plan: QuantPlan,
+    executed: ExecutedGraph,
+    quantized: ir.Model,
+) -> Coverage:
+    """Compare what was planned with what onnxruntime runs.
+
+    Args:
+        counted: What :func:`count_macs` found.
+        plan: What was asked for, with the reasons for nodes left float.
+        executed: The optimized graph of the candidate.
+        quantized: The candidate.
+    """
+    decisions = {decision.node: decision for decision in plan.decisions}
+    kernel_of = _kernels(executed, quantized)
+    totals = {"int8": 0, "nbits": 0, "float": 0}
+    floats = []
+    for name, count in counted.items():
+        kernel = kernel_of.get(name, "")
+        kind = "int8" if kernel in INT8_COMPUTE else "nbits" if kernel in NBITS_COMPUTE else "float"
+        totals[kind] += count or 0
+        if kind == "float" and count != 0:
+            floats.append(_float_node(name, count, decisions.get(name), kernel))
+    floats.sort(key=lambda node: -(node.macs or 0))
+    dynamic = sum(n.op_type.startswith("Dynamic") for n in executed.nodes)
+    return Coverage(
+        totals["int8"],
+        totals["nbits"],
+        totals["float"],
+        tuple(floats),
+        executed.leftover_qdq,
+        executed.leftover_qdq + dynamic,
+    )
+
+
+def _kernels(executed: ExecutedGraph, quantized: ir.Model) -> dict[str, str]:
+    """Operator that runs, by the name of the compute node in the model.
+
+    A node keeps its name, with a suffix, or can be told by the weight that only it reads.
+    """
+    by_name, by_constant = executed.by_original_name(), executed.by_constant()
+    found = {name: node.op_type for name, node in by_name.items()}
+    for node in nodes(quantized):
+        if not node.name or found.get(node.name) in INT8_COMPUTE:
+            continue
+        for weight in _weights(node):
+            readers = {reader.op_type for reader in by_constant.get(weight, ())}
+            integer = readers & INT8_COMPUTE
+            if integer and len(readers) == len(integer):
+                found[node.name] = integer.pop()
+    return found
+
+
+def _weights(node: ir.Node) -> list[str]:
+    """Names of the integer constants behind the second input of a compute node."""
+    value = node.inputs[1] if macs.is_compute(node) and len(node.inputs) > 1 else None
+    producer = None if value is None else value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear" or producer.inputs[0] is None:
+        return []
+    return [producer.inputs[0].name or ""]
+
+
+def _float_node(
+    name: str, count: int | None, decision: NodeDecision | None, kernel: str
+) -> FloatNode:
+    if decision is None:
+        return FloatNode(name, kernel or "?", count, "edgeq has no rule for it")
+    reason = decision.reason
+    if decision.form in (NodeForm.STATIC, NodeForm.DYNAMIC):
+        ran = f"ran {kernel}" if kernel else "kept it"
+        reason = f"quantized, but onnxruntime {ran} in float"
+    return FloatNode(name, decision.op_type, count, reason)

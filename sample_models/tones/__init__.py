@@ -1,0 +1,1 @@
+"""A classifier of signal tones and alarms."""

@@ -1,0 +1,102 @@
+"""The vectorized divergence is the published one; the range it leads to is sensible."""
+
+import itertools
+
+import numpy as np
+import pytest
+from edgeq_calibrators.entropy import Entropy, _divergence, _intervals, _linear
+
+from edgeq.errors import RecipeError
+from edgeq.types import QuantSpec, QuantType, TensorRange
+
+
+def literal_divergence(counts, start, end, levels):
+    """KL(P, Q) written down bin by bin."""
+    inside = counts[start:end]
+    p = inside.copy()
+    p[0] += counts[:start].sum()
+    p[-1] += counts[end:].sum()
+    q = np.zeros_like(p)
+    edges = [-(-k * p.size // levels) for k in range(levels + 1)]
+    for a, b in itertools.pairwise(edges):
+        occupied = p[a:b] > 0
+        if occupied.any():
+            q[a:b][occupied] = inside[a:b].sum() / occupied.sum()
+    if not q.sum():
+        return np.inf
+    p, q = p / p.sum(), q / q.sum()
+    if (q[p > 0] == 0).any():
+        return np.inf
+    return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("sparse", [0.0, 0.7])
+@pytest.mark.parametrize(("least", "most"), [(-1.0, 0.6), (0.0, 1.0), (-0.02, 1.0), (-1.0, -0.2)])
+def test_divergence_equals_the_definition(symmetric, sparse, least, most):
+    rng = np.random.default_rng(3)
+    bins, levels = 128, 17
+    counts = rng.integers(1, 50, 2 * bins) * np.geomspace(1, 1e-4, 2 * bins)
+    counts[rng.random(2 * bins) < sparse] = 0.0
+    centres = (np.arange(2 * bins) + 0.5) / bins - 1.0
+    counts[(centres < least) | (centres > most)] = 0.0
+    starts, ends, _ = _intervals(least, most, bins, levels, symmetric=symmetric)
+    found = _divergence(counts, starts, ends, levels)
+    expected = [literal_divergence(counts, s, e, levels) for s, e in zip(starts, ends, strict=True)]
+    assert starts.size > 50
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_linear_bins_keep_the_mass(observe):
+    values = np.random.default_rng(0).standard_normal(100_000)
+    statistics = observe(values)
+    reach = max(-statistics.minimum, statistics.maximum)
+    counts = _linear(statistics.histogram, reach, 64)
+    exact = np.histogram(values.astype(np.float32), 128, (-reach, reach))[0]
+    assert counts.sum() == pytest.approx(values.size)
+    np.testing.assert_allclose(counts, exact, atol=0.02 * exact.max())
+
+
+def test_linear_bins_keep_the_mass_at_both_extrema(observe):
+    counts = _linear(observe([-4.0] * 5 + [0.0] * 9 + [4.0] * 3).histogram, 4.0, 16)
+    assert (counts[0], counts[-1], counts.sum()) == (5.0, 3.0, 8.0)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_normal_data_is_clipped_in_its_tail(observe, context, symmetric):
+    spec = QuantSpec(QuantType.INT8, symmetric=symmetric)
+    statistics = observe(np.random.default_rng(0).standard_normal(1_000_000))
+    found = Entropy().range(statistics, spec, context)
+    assert 3.0 < found.high < 4.8
+    assert -4.8 < found.low < -3.0
+
+
+def test_a_relu_starts_at_zero_and_its_zeros_do_not_matter(observe, uint8, context):
+    values = np.maximum(np.random.default_rng(0).standard_normal(500_000), 0)
+    found = Entropy().range(observe(values), uint8, context)
+    more = Entropy().range(observe(np.concatenate([values, np.zeros(2_000_000)])), uint8, context)
+    assert found.low == 0.0
+    assert 3.0 < found.high < 4.8
+    assert more == found
+
+
+def test_a_uniform_value_is_not_clipped(observe, uint8, context):
+    values = np.random.default_rng(0).random(500_000)
+    assert Entropy().range(observe(values), uint8, context).high > 0.99
+
+
+def test_outliers_are_cut_off(observe, int8, context):
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.standard_normal(1_000_000), rng.uniform(-40, 40, 100)])
+    assert Entropy().range(observe(values), int8, context).high < 10.0
+
+
+def test_with_more_levels_than_bins_there_is_nothing_to_lose(observe, context):
+    spec = QuantSpec(QuantType.INT16, symmetric=True)
+    assert Entropy().range(observe([-3.0, 1.0, 2.0]), spec, context) == TensorRange(-3.0, 2.0)
+
+
+@pytest.mark.parametrize("options", [{"bins": 8}, {"levels": 1}, {"levels": -3}])
+def test_refuses_other_parameters(options):
+    with pytest.raises(RecipeError):
+        Entropy(**options)
