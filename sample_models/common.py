@@ -9,7 +9,7 @@ import onnxruntime as ort
 import torch
 
 OPSET = 18
-THREADS = 2
+THREADS = 1
 
 
 def make_deterministic(seed: int) -> None:

@@ -68,6 +68,8 @@ class Histogram:
         ends = np.cumsum(self.counts)
         rank = q * self.total
         k = min(int(np.searchsorted(ends, rank, side="left")), ends.size - 1)
+        if self.edges_low[k] <= 0.0 <= self.edges_high[k]:
+            return 0.0  # the zeros of a Relu stay zeros
         inside = 1.0 - (float(ends[k]) - rank) / float(self.counts[k])
         low, high = float(self.edges_low[k]), float(self.edges_high[k])
         return min(max(low + inside * (high - low), low), high)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SOURCE_KEY: Final = "edgeq.source"
 """Where the main graph's ``meta`` keeps the absolute path that the model was loaded from."""
 
-_BLOCK = 1 << 22
-_HELD_OUT_BYTES = 4096
+_BLOCK: Final = 1 << 18
+_HELD_OUT_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +199,11 @@ class _Hashing:
 
 def _digest_file(path: Path, digest: Any) -> int:
     size = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
+    block = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+            size += count
     return size
 
 

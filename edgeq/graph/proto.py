@@ -9,11 +9,13 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from edgeq.errors import ModelError, UnsupportedError
-from edgeq.graph.split import PROTO_LIMIT, root_cause
+from edgeq.errors import EdgeqError, ModelError, UnsupportedError
+from edgeq.graph.split import PROTO_LIMIT, root_cause, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from edgeq.graph.naming import Tensor
 
 _SIGNATURES = (
     (4, b"ORTM", "an .ort file of onnxruntime"),
@@ -79,11 +81,15 @@ def deserialize(proto: onnx.ModelProto, name: str | None) -> tuple[ir.Model, tup
             where=name,
             remedy="Name the outputs when exporting the model",
         )
-    notes = (*_normalize_opsets(proto), *_densify_all(proto, name))
-    if proto.training_info:
-        notes += ("Training information was dropped",)
     try:
-        return ir.from_proto(proto), notes
+        notes = (*_normalize_opsets(proto), *_densify_all(proto, name))
+        if proto.training_info:
+            notes += ("Training information was dropped",)
+        model = ir.from_proto(proto)
+        for tensor in tensors(model):
+            _require_data(tensor, name)
+    except EdgeqError:
+        raise
     except Exception as error:
         cause = root_cause(error)
         if "not supported yet" in cause:
@@ -94,6 +100,7 @@ def deserialize(proto: onnx.ModelProto, name: str | None) -> tuple[ir.Model, tup
                 remedy="Export the model with tensors only (scikit-learn: options zipmap=False)",
             ) from error
         raise ModelError(f"The graph is invalid: {cause}", where=name, remedy=_AGAIN) from error
+    return model, notes
 
 
 def merged_opsets(imports: Iterable[tuple[str, int]]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -125,6 +132,20 @@ def _refuse_foreign(head: bytes, name: str | None) -> None:
                 f"Not an ONNX model: it looks like {kind}",
                 where=name,
                 remedy="Give the .onnx file that it was made from, or export the network to ONNX",
+            )
+
+
+def _require_data(tensor: Tensor, name: str | None) -> None:
+    """Refuse a tensor of no type, or whose raw data does not fit its shape."""
+    needed = tensor.nbytes
+    if isinstance(tensor, ir.serde.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
+        stored = len(tensor.raw.raw_data)
+        if stored != needed:
+            raise ModelError(
+                f"The tensor {tensor.name!r} has {stored} bytes of data, "
+                f"and its shape needs {needed}",
+                where=name,
+                remedy=_AGAIN,
             )
 
 

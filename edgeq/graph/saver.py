@@ -6,12 +6,12 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from edgeq.errors import ModelError
 from edgeq.graph.external import data_file
 from edgeq.graph.loader import SOURCE_KEY
-from edgeq.graph.split import PROTO_LIMIT, require_message_size, split, tensors, write_data
+from edgeq.graph.split import NOTHING_HELD_OUT, require_message_size, split, tensors, write_data
 
 if TYPE_CHECKING:
     import onnx
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from edgeq.graph.naming import Tensor
     from edgeq.graph.split import Extent
 
-EXTERNAL_FROM_BYTES = 1_800_000_000
+EXTERNAL_FROM_BYTES: Final = 1_800_000_000
 """Weights of this size go into a data file of their own: a message holds 2 GB with all else."""
 
-_EXTERNAL_TENSOR_BYTES = 1024
-_OVERHEAD_BYTES = 1 << 24
+_EXTERNAL_TENSOR_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     Raises:
         ModelError: If it would pass 2 GB.
     """
-    return split(model, location="", minimum=PROTO_LIMIT, attributes=True).proto
+    return split(model, location="", minimum=NOTHING_HELD_OUT, attributes=True).proto
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -141,7 +140,7 @@ def _write(model: ir.Model, folder: Path, name: str, *, external: bool) -> list[
     parts = split(
         model,
         location=f"{name}.data",
-        minimum=_EXTERNAL_TENSOR_BYTES if external else PROTO_LIMIT,
+        minimum=_EXTERNAL_TENSOR_BYTES if external else NOTHING_HELD_OUT,
         name=name,
     )
     files = [folder / name]

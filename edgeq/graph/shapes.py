@@ -15,7 +15,19 @@ def infer(model: ir.Model) -> bool:
         Whether inference ran. When it failed the model is as it was: dtypes and ranks that matter
         then come from what is seen while calibrating.
     """
-    return _quietly(model, strict=True) or _quietly(model, strict=False)
+    untyped = _untyped_if_sequences(model)
+    ran = _quietly(model, strict=True) or _quietly(model, strict=False)
+    for value, shape in untyped:
+        value.type, value.shape = None, shape
+    return ran
+
+
+def _untyped_if_sequences(model: ir.Model) -> list[tuple[ir.Value, ir.Shape | None]]:
+    """The values without a type, where some may be sequences: onnx-ir would call them tensors."""
+    found = list(ir.traversal.RecursiveGraphIterator(model.graph))
+    if not any("Sequence" in n.op_type or "Optional" in n.op_type for n in found):
+        return []
+    return [(v, v.shape) for n in found for v in n.outputs if v.type is None]
 
 
 def _quietly(model: ir.Model, *, strict: bool) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     import onnx
 
-PROTO_LIMIT = 2**31 - 1
+PROTO_LIMIT: Final = 2**31 - 1
 """Bytes that a protobuf message can have at most."""
+
+NOTHING_HELD_OUT: Final = sys.maxsize
+"""The ``minimum`` of :func:`split` that no tensor reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,9 @@ def map_tensors(model: ir.Model, change: Callable[[Tensor], Tensor]) -> None:
 
 def root_cause(error: BaseException) -> str:
     """First line of the innermost exception: onnx-ir wraps each in one per nesting level."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    # onnx-ir can fail while it words its own error: then the cause is the context.
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -22,9 +22,10 @@ def graph_of(node: ir.Node) -> ir.Graph:
     Raises:
         ValueError: It is in none.
     """
-    if not isinstance(node.graph, ir.Graph):
+    graph = node.graph
+    if graph is None or isinstance(graph, ir.Function):
         raise ValueError(f"{node!r} is in no graph")
-    return node.graph
+    return graph
 
 
 def set_constant(node: ir.Node, index: int, data: Array, names: Names, base: str) -> None:
@@ -46,7 +47,7 @@ def set_constant(node: ir.Node, index: int, data: Array, names: Names, base: str
     node.replace_input_with(index, new)
 
 
-def add_node(  # noqa: PLR0913 - the parts of a node
+def add_node(
     anchor: ir.Node,
     op_type: str,
     inputs: Sequence[ir.Value | None],

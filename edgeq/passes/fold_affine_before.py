@@ -68,7 +68,7 @@ def _fold(node: ir.Node, names: Names) -> Answer:
     layer = layers.read(node)
     if layer is None or isinstance(layer, str) or node.inputs[0] is None:
         return False
-    if is_op(node, "Gemm") and node.attributes.get_int("transA", 0):
+    if is_op(node, "Gemm") and node.attributes.get_int("transA", 0) != 0:
         return False
     chain = _chain(layer, node.inputs[0])
     if not chain.nodes:

@@ -189,35 +189,34 @@ def _compute(model: ir.Model, values: Sequence[ir.Value]) -> dict[ir.Value, Arra
 def _cut_out(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
     """A model of its own that computes the values from nothing."""
     nodes, leaves = _behind(values)
-    copies: dict[ir.Value | None, ir.Value | None] = {None: None}
-    initializers = []
-    for leaf in leaves:
-        copies[leaf] = ir.Value(
-            name=f"c{len(copies)}",
-            const_value=leaf.const_value,
-            type=None if leaf.const_value is None else ir.TensorType(leaf.const_value.dtype),
-            shape=None if leaf.const_value is None else leaf.const_value.shape,
-        )
-        initializers.append(copies[leaf])
+    copies: dict[ir.Value, ir.Value] = {leaf: _leaf(leaf) for leaf in leaves}
     clones = []
-    for node in nodes:
+    for position, node in enumerate(nodes):
         outputs = [
-            ir.Value(name=v.name and f"n{len(clones)}_{i}") for i, v in enumerate(node.outputs)
+            ir.Value(name=v.name and f"{position}:{index}") for index, v in enumerate(node.outputs)
         ]
-        inputs = [copies[v] for v in node.inputs]
-        clones.append(
-            ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), outputs=outputs)
-        )
+        inputs = [None if v is None else copies[v] for v in node.inputs]
+        attributes = node.attributes.values()
+        clones.append(ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs))
         copies.update(zip(node.outputs, outputs, strict=True))
     graph = ir.Graph(
         [],
-        [v for v in (copies[v] for v in values) if v is not None],
+        [copies[v] for v in values],
         nodes=clones,
-        initializers=[v for v in initializers if v is not None],
+        initializers=[copies[leaf] for leaf in leaves],
         opset_imports=dict(model.opset_imports),
         name="constants",
     )
     return ir.Model(graph, ir_version=model.ir_version)
+
+
+def _leaf(value: ir.Value) -> ir.Value:
+    """A copy of an initializer. Its name stays: renaming it would rename the shared tensor."""
+    tensor = value.const_value
+    if tensor is None:
+        raise ValueError(f"{value!r} has no data")
+    kind = ir.TensorType(tensor.dtype)
+    return ir.Value(name=value.name, const_value=tensor, type=kind, shape=value.shape)
 
 
 def _store(value: ir.Value, result: Array | _Refusal, names: rewire.Names) -> Answer:

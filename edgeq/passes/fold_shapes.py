@@ -36,7 +36,6 @@ def fold_shapes(model: ir.Model) -> Outcome:
     """Replace known shape arithmetic by constants."""
     if not any(is_op(n, "Shape", "Size") for n in walk.nodes(model)):
         return Outcome()
-    shapes.infer(model)
     known: dict[ir.Value, Elements] = {}
     names = rewire.Names(model)
     answers: list[Answer] = []
@@ -152,7 +151,7 @@ def _elementwise(compute: Callable[[int, int], int]) -> Callable[..., Elements |
 
 def _divide(a: int, b: int) -> int:
     """Integer division as ONNX means it: towards zero."""
-    return 0 if b == 0 else int(np.trunc(a / b))
+    return 0 if b == 0 else abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
 
 _RULES: dict[str, Callable[[ir.Node, Sequence[Elements | None]], Elements | None]] = {
@@ -201,7 +200,7 @@ def _complete(node: ir.Node, known: dict[ir.Value, Elements], names: rewire.Name
     if target is None or constants.is_constant(target):
         return False
     wanted = known.get(target)
-    if wanted is None or node.attributes.get_int("allowzero", 0):
+    if wanted is None or node.attributes.get_int("allowzero", 0) == 1:
         return False
     if sum(d is None for d in wanted) != 1 or any(d is not None and d <= 0 for d in wanted):
         return False

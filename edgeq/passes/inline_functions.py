@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, RemoveUnusedFunctionsPass
+from onnx_ir.passes.common import InlinePass
 
 from edgeq.graph import walk
 from edgeq.passes.outcome import Outcome
@@ -24,7 +24,6 @@ def inline_functions(model: ir.Model) -> Outcome:
         InlinePass(lambda f: reasons[f.identifier()] is None)(model)
     except ir.passes.PreconditionError as error:
         return Outcome(declined=(f"functions call each other in a circle: {error}",))
-    RemoveUnusedFunctionsPass()(model)
     inlined = calls - _calls(model)
     answers: list[Answer] = [r for r in reasons.values() if r is not None]
     return Outcome.of([*answers, *[True] * inlined])

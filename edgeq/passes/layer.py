@@ -93,16 +93,16 @@ def read(node: ir.Node) -> Layer | str | None:
     tensor = constants.tensor(node.inputs[1])
     if tensor is None or tensor.dtype not in FLOATS:
         return None
-    shape = tuple(int(d) for d in tensor.shape)
+    shape = tensor.shape.numpy()
     if is_op(node, "MatMul"):
         if len(shape) != 2:
             return f"{where(node)}: its weight is no matrix"
-        return Layer(node, (1, *shape, 1), 2, rank_of(node.outputs[0]), -1)
+        return Layer(node, (1, shape[0], shape[1], 1), 2, rank_of(node.outputs[0]), -1)
     if _bias(node, 0) is None:
         return f"{where(node)}: its bias is not one constant per channel"
     if is_op(node, "Gemm"):
         transposed = node.attributes.get_int("transB", 0)
-        return Layer(node, (1, *shape, 1), 1 if transposed else 2, 2, -1)
+        return Layer(node, (1, shape[0], shape[1], 1), 1 if transposed else 2, 2, -1)
     groups, rank = node.attributes.get_int("group", 1), len(shape)
     view = (groups, shape[0] // groups, shape[1], math.prod(shape[2:]))
     return Layer(node, view, 1 if node.op_type == "Conv" else 2, rank, 1 - rank)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from edgeq.graph import walk
@@ -13,6 +12,8 @@ from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import where
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from edgeq.passes.outcome import Answer
 
 

@@ -15,7 +15,6 @@ from edgeq.graph import rewire, walk
 from edgeq.graph.shapes import rank as rank_of
 from edgeq.passes import affine as affines
 from edgeq.passes import edits
-from edgeq.passes.affine import Affine
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import FLOATS, sole_reader, spells_fusion, where
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.graph.rewire import Names
+    from edgeq.passes.affine import Affine
     from edgeq.passes.outcome import Answer
 
 
@@ -101,5 +101,3 @@ def _replace(run: _Run, names: Names) -> None:
             value = edits.add_node(first, op_type, [value, constant], names, base, like=end)
     rewire.take_place(end, value)
     edits.drop(run.nodes[::-1])
-
-

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Answer: TypeAlias = bool | str
-"""What a pass did at one place: True, changed; False, nothing to do; a sentence, why it declined."""
+"""What a pass did at one place: True, changed; False, nothing to do; text, why it declined."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from edgeq.graph import constants, rewire, walk
 from edgeq.graph.shapes import rank, static
@@ -16,6 +15,8 @@ from edgeq.passes.pattern import constant_operand, given, ints, opset, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import onnx_ir as ir
 
     from edgeq.passes.outcome import Answer
 
@@ -125,7 +126,9 @@ def _slice(node: ir.Node) -> ir.Value | None:
     if any(starts) or any(s != 1 for s in steps or ()):
         return None
     dims = source.shape
-    whole = [_reaches(end, None if dims is None else dims[a]) for end, a in zip(ends, axes, strict=True)]
+    whole = [
+        _reaches(end, None if dims is None else dims[a]) for end, a in zip(ends, axes, strict=True)
+    ]
     return source if all(whole) else None
 
 

@@ -134,11 +134,26 @@ def rows(stream: IO[bytes], header: ArrayHeader) -> Iterator[Array]:
         ValueError: The stream is shorter or longer than the header claims.
     """
     if header.fortran and len(header.shape) > 1:
-        whole = _filled(stream, header.shape[::-1], header.dtype).T
-        yield from (np.ascontiguousarray(row) for row in whole)
-    else:
-        for _ in range(header.shape[0]):
-            yield _filled(stream, header.shape[1:], header.dtype)
+        yield from map(np.array, read_whole(stream, header))
+        return
+    for _ in range(header.shape[0]):
+        yield _filled(stream, header.shape[1:], header.dtype)
+    _check_end(stream)
+
+
+def read_whole(stream: IO[bytes], header: ArrayHeader) -> Array:
+    """Read an array at once; the stream is positioned at the first number.
+
+    Raises:
+        ValueError: The stream is shorter or longer than the header claims.
+    """
+    shape = header.shape[::-1] if header.fortran else header.shape
+    array = _filled(stream, shape, header.dtype)
+    _check_end(stream)
+    return array.T if header.fortran else array
+
+
+def _check_end(stream: IO[bytes]) -> None:
     # Reading past the end is also what makes zipfile compare the checksum.
     if stream.read(1):
         raise ValueError("there is more data than the array needs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def _refusal(data: object, matching: Sequence[Kind]) -> DataError:
         return DataError(f"{what}; found: {data.contents()}", where=str(data), remedy=remedy)
     if isinstance(data, Path):
         return DataError("is not a file of samples", where=str(data), remedy=accepted)
-    if isinstance(data, dict):
+    if isinstance(data, Mapping):
         return DataError(
             "one dict is not a series of samples",
             where="the calibration data",

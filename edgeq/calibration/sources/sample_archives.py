@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeq.calibration.sources.folders import Folder
 from edgeq.calibration.sources.labels import PREFIX, stack_labels
-from edgeq.calibration.sources.npy import damage_named
+from edgeq.calibration.sources.npz import load_arrays
 from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
 
 if TYPE_CHECKING:
@@ -33,10 +31,10 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
 
     def read() -> Iterator[RawSample]:
         for path in files:
-            yield RawSample(str(path), _arrays(path, names, labels=False))
+            yield RawSample(str(path), load_arrays(path, lambda name: not is_label(name, names)))
 
     def labels() -> Mapping[str, Array]:
-        return stack_labels([_arrays(path, names, labels=True) for path in files], str(folder))
+        return stack_labels([_labels(path, names) for path in files], str(folder))
 
     return Reading(
         description=f"{counted(len(found), limit, '.npz file')} in {folder}",
@@ -52,12 +50,9 @@ def is_label(name: str, inputs: frozenset[str]) -> bool:
     return name.startswith(PREFIX) and name not in inputs
 
 
-def _arrays(path: Path, inputs: frozenset[str], *, labels: bool) -> dict[str, Array]:
-    with damage_named(str(path)), np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is not a .npz archive")  # noqa: TRY004 - damage_named reports it
-        names = [name for name in archive.files if is_label(name, inputs) is labels]
-        return {name.removeprefix(PREFIX) if labels else name: archive[name] for name in names}
+def _labels(path: Path, inputs: frozenset[str]) -> dict[str, Array]:
+    arrays = load_arrays(path, lambda name: is_label(name, inputs))
+    return {name.removeprefix(PREFIX): array for name, array in arrays.items()}
 
 
 KIND = Kind(

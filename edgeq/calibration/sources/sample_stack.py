@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeq.calibration.sources.labels import PREFIX
 from edgeq.calibration.sources.npy import ArrayHeader, damage_named, read_header, rows
+from edgeq.calibration.sources.npz import load_arrays, load_headers, members
 from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
 from edgeq.calibration.sources.sample_archives import SUFFIXES, is_label
 from edgeq.errors import DataError
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from edgeq.calibration.sources.reading import InputSpec
     from edgeq.types import Array
 
-_MEMBER = ".npy"
-
 
 def _recognises(data: object) -> bool:
     return isinstance(data, Path) and data.suffix.lower() in SUFFIXES
@@ -34,7 +31,7 @@ def _recognises(data: object) -> bool:
 
 def _open(path: Path, inputs: Sequence[InputSpec], limit: int | None) -> Reading:
     inputs_named = frozenset(spec.name for spec in inputs)
-    headers = _headers(path)
+    headers = load_headers(path)
     fed = {name: head for name, head in headers.items() if not is_label(name, inputs_named)}
     labelled = [name for name in headers if name not in fed]
     count = _count(path, fed)
@@ -45,18 +42,6 @@ def _open(path: Path, inputs: Sequence[InputSpec], limit: int | None) -> Reading
         length=length,
         labels=lambda: _labels(path, labelled, count, length),
     )
-
-
-def _headers(path: Path) -> dict[str, ArrayHeader]:
-    headers: dict[str, ArrayHeader] = {}
-    with damage_named(str(path)), zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as stream:
-                header = read_header(stream)
-            if member.file_size != header.start + header.size:
-                raise ValueError(f"{member.filename} has not the length that its header says")
-            headers[member.filename.removesuffix(_MEMBER)] = header
-    return headers
 
 
 def _count(path: Path, fed: Mapping[str, ArrayHeader]) -> int:
@@ -88,8 +73,8 @@ def _count(path: Path, fed: Mapping[str, ArrayHeader]) -> int:
 def _read(path: Path, names: Sequence[str]) -> Iterator[RawSample]:
     with damage_named(str(path)), ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
-        members = {info.filename.removesuffix(_MEMBER): info for info in archive.infolist()}
-        streams = [stack.enter_context(archive.open(members[name])) for name in names]
+        found = members(archive)
+        streams = [stack.enter_context(archive.open(found[name])) for name in names]
         series = [rows(stream, read_header(stream)) for stream in streams]
         for index, arrays in enumerate(zip(*series, strict=True)):
             yield RawSample(f"{path} sample {index}", dict(zip(names, arrays, strict=True)))
@@ -97,11 +82,9 @@ def _read(path: Path, names: Sequence[str]) -> Iterator[RawSample]:
 
 def _labels(path: Path, names: Sequence[str], count: int, length: int) -> dict[str, Array]:
     """Read the label arrays; those with an entry a sample are cut to the samples read."""
-    with damage_named(str(path)), np.load(path, allow_pickle=False) as archive:
-        arrays = {name.removeprefix(PREFIX): archive[name] for name in names}
     return {
-        name: array[:length] if array.ndim and len(array) == count else array
-        for name, array in arrays.items()
+        name.removeprefix(PREFIX): array[:length] if array.shape[:1] == (count,) else array
+        for name, array in load_arrays(path, lambda name: name in names).items()
     }
 
 

@@ -193,11 +193,12 @@ def _dims(spec: InputSpec, where: str) -> tuple[int, bool, int | None, int | Non
 def _assumed(audio: Table, form: SoundFormat, native: int) -> tuple[str, ...]:
     start = f"Input {form.input!r}: "
     said: list[str] = []
-    if form.resample and native != form.rate:
+    if form.resample:
         said.append(
-            f"recordings are resampled to {form.rate} frames a second by linear interpolation"
+            f"recordings of another rate are brought to {form.rate} frames a second by linear "
+            "interpolation"
         )
-    elif not form.resample:
+    else:
         said.append(f"recordings are fed at their own rate of {native} frames a second")
     if "channels" not in audio.values:
         said.append("channels are mixed to one" if form.channels == 1 else "channels are kept")

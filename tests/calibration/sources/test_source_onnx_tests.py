@@ -65,8 +65,8 @@ def test_a_file_that_is_no_tensor_is_named(tmp_path, content):
 def test_a_tensor_that_reads_another_file_is_refused(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(16))
     tensor = numpy_helper.from_array(sample(1)[0])
-    tensor.ClearField("raw_data")
     onnx.external_data_helper.set_external_data(tensor, str(tmp_path / "secret"))
+    tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     write(tmp_path / "test_data_set_0")
     (tmp_path / "test_data_set_0" / "input_0.pb").write_bytes(tensor.SerializeToString())

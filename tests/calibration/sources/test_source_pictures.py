@@ -224,7 +224,7 @@ def test_a_mistake_in_calib_toml_is_named(tmp_path, text, said):
 @pytest.mark.parametrize("shape", [None, (1, 10), ("n", None, None, None), ("n", 4, 8, 8)])
 def test_a_shape_that_tells_nothing_asks_for_calib_toml(tmp_path, shape):
     save(pixels(), tmp_path / "a.png")
-    with pytest.raises(DataError, match="does not tell how pictures feed it.*layout"):
+    with pytest.raises(DataError, match=r"does not tell how pictures feed it.*layout"):
         open_source(tmp_path, [InputSpec("x", np.dtype(np.float32), shape)])
 
 

@@ -74,7 +74,7 @@ def test_a_file_beside_it_that_hides_the_standard_library_does_not(tmp_path):
     [
         ("nothing", "not a reference.*FILE.py:name"),
         ("missing.py:x", "there is no file 'missing.py'.*working directory"),
-        ("json:dumsp", "there is no 'dumsp'.*'dumps'"),
+        ("json:dumpss", "there is no 'dumpss'.*'dumps'"),
         ("no_such_module_at_all:x", "ModuleNotFoundError: No module named"),
     ],
 )

@@ -1,0 +1,176 @@
+"""The order in which passes run.
+
+``PREPARE`` makes a model as it was found ready to be quantized: everything that is constant is a
+number, everything that a layer can take up is in the layer. ``FINALIZE`` cleans up behind edits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from edgeq.errors import EdgeqError
+from edgeq.graph import walk
+from edgeq.passes.fold_affine_after import fold_affine_after
+from edgeq.passes.fold_affine_before import fold_affine_before
+from edgeq.passes.fold_constants import fold_constants
+from edgeq.passes.fold_if import fold_if
+from edgeq.passes.fold_pad import fold_pad
+from edgeq.passes.fold_shapes import fold_shapes
+from edgeq.passes.infer_shapes import infer_shapes
+from edgeq.passes.inline_functions import inline_functions
+from edgeq.passes.lift_constants import lift_constants
+from edgeq.passes.merge_affine import merge_affine
+from edgeq.passes.merge_duplicates import merge_duplicates
+from edgeq.passes.recognize_activations import recognize_activations
+from edgeq.passes.remove_dead import remove_dead
+from edgeq.passes.remove_noops import remove_noops
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import onnx_ir as ir
+
+    from edgeq.passes.outcome import Pass
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Passes that run in turn until none of them changes anything.
+
+    Attributes:
+        passes: The passes.
+        rounds: How often at most.
+    """
+
+    passes: tuple[Pass, ...]
+    rounds: int = 8
+
+
+Pipeline: TypeAlias = "tuple[Pass | Repeat, ...]"
+
+PREPARE: Pipeline = (
+    inline_functions,
+    Repeat(
+        (lift_constants, infer_shapes, fold_constants, fold_shapes, fold_if, remove_noops,
+         remove_dead)
+    ),
+    recognize_activations,
+    fold_pad,
+    Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
+    merge_duplicates,
+    remove_dead,
+)  # fmt: skip
+
+FINALIZE: Pipeline = (remove_noops, merge_duplicates, remove_dead)
+
+
+class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed
+    """A pass raised; the model it worked on is unusable.
+
+    Attributes:
+        name: The pass.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.name = name
+        super().__init__(
+            f"the graph pass failed: {type(error).__name__}: {error}",
+            where=name,
+            remedy=f"Leave it out with --skip-pass {name}, and please report the model",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did, over all of its rounds.
+
+    Attributes:
+        name: The pass.
+        changes: How many places it changed.
+        declined: Why it left places alone, as of its last round.
+        nodes_before: Nodes in the model, bodies included, when it first began.
+        nodes_after: ``nodes_before`` less what this pass removed, plus what it added.
+        notes: What the user should hear.
+    """
+
+    name: str
+    changes: int
+    declined: tuple[str, ...]
+    nodes_before: int
+    nodes_after: int
+    notes: tuple[str, ...] = ()
+
+
+def run_pipeline(
+    model: ir.Model,
+    pipeline: Pipeline,
+    *,
+    skip: Collection[str] = (),
+    limit: int | None = None,
+) -> tuple[PassReport, ...]:
+    """Run passes on a model, in place.
+
+    Args:
+        model: Changed in place.
+        pipeline: The passes.
+        skip: Names of passes to leave out.
+        limit: Stop after that many passes have run, counting every round; None for all.
+
+    Returns:
+        One report for each pass that ran, in the order in which they began.
+
+    Raises:
+        PassFailed: A pass raised.
+    """
+    reports: dict[str, PassReport] = {}
+    for done, report in enumerate(steps(model, pipeline, skip)):
+        earlier = reports.get(report.name)
+        reports[report.name] = report if earlier is None else _joined(earlier, report)
+        if limit is not None and done + 1 >= limit:
+            break
+    return tuple(reports.values())
+
+
+def _joined(earlier: PassReport, later: PassReport) -> PassReport:
+    return PassReport(
+        name=later.name,
+        changes=earlier.changes + later.changes,
+        declined=later.declined,
+        nodes_before=earlier.nodes_before,
+        nodes_after=earlier.nodes_after + later.nodes_after - later.nodes_before,
+        notes=earlier.notes + later.notes,
+    )
+
+
+def steps(model: ir.Model, pipeline: Pipeline, skip: Collection[str]) -> Iterator[PassReport]:
+    """Run passes one by one; yields a report behind each run."""
+    for step in pipeline:
+        passes, rounds = (step.passes, step.rounds) if isinstance(step, Repeat) else ((step,), 1)
+        for _ in range(rounds):
+            changes = 0
+            for each in passes:
+                if each.__name__ not in skip:
+                    report = _run(model, each)
+                    changes += report.changes
+                    yield report
+            if not changes:
+                break
+
+
+def _run(model: ir.Model, each: Pass) -> PassReport:
+    before = len(walk.nodes(model))
+    try:
+        outcome = each(model)
+    except Exception as error:
+        raise PassFailed(each.__name__, error) from error
+    after = len(walk.nodes(model))
+    return PassReport(
+        each.__name__, outcome.changes, outcome.declined, before, after, outcome.notes
+    )
+
+
+def names(pipeline: Pipeline) -> tuple[str, ...]:
+    """The passes of a pipeline by name, each once, in order."""
+    flat = [p for step in pipeline for p in (step.passes if isinstance(step, Repeat) else (step,))]
+    return tuple(dict.fromkeys(p.__name__ for p in flat))

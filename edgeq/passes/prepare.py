@@ -1,0 +1,107 @@
+"""Prepares a model for quantization, and proves that it still computes the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.passes.pipelines import (
+    PREPARE,
+    PassFailed,
+    PassReport,
+    names,
+    run_pipeline,
+    steps,
+)
+from edgeq.passes.proof import TOLERANCE, Proof, Reference, random_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    import onnx_ir as ir
+
+    from edgeq.passes.pipelines import Pipeline
+    from edgeq.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model that passes have run on.
+
+    Attributes:
+        model: The prepared copy.
+        reports: What each pass did.
+        proof: What running it against the original showed.
+        notes: What the user should hear: passes that were dropped, a proof that was not possible.
+    """
+
+    model: ir.Model
+    reports: tuple[PassReport, ...]
+    proof: Proof
+    notes: tuple[str, ...]
+
+
+def prepare(
+    model: ir.Model,
+    samples: Iterable[Sample] | None = None,
+    *,
+    pipeline: Pipeline = PREPARE,
+    skip: Collection[str] = (),
+    tolerance: float = TOLERANCE,
+) -> Prepared:
+    """Run a pipeline on a copy of a model; a pass that changes what it computes is left out.
+
+    Args:
+        model: Left as it is.
+        samples: What the model is fed; the first few are used. Random inputs when None.
+        pipeline: The passes.
+        skip: Names of passes to leave out.
+        tolerance: Largest difference allowed in a float output, relative to its largest magnitude.
+
+    Returns:
+        The prepared copy with its proof.
+    """
+    given = samples is not None
+    reference = Reference(model, samples if samples is not None else random_samples(model))
+    notes: list[str] = []
+    if not reference.runs:
+        kind = "the samples" if given else "random inputs"
+        notes.append(f"Prepared without proof: no run on {kind} ({reference.problem})")
+    left_out = set(skip)
+    for _ in range(len(names(pipeline)) + 1):
+        copy = model.clone()
+        try:
+            reports = run_pipeline(copy, pipeline, skip=left_out)
+            proof = reference.prove(copy, tolerance)
+            if proof.failure is None:
+                notes += [note for report in reports for note in report.notes]
+                return Prepared(copy, reports, proof, tuple(notes))
+            guilty = _guilty(model, pipeline, left_out, reference, tolerance)
+            why = proof.failure
+        except PassFailed as error:
+            guilty, why = error.name, error.what
+        left_out.add(guilty)
+        notes.append(f"Pass {guilty} was left out: {why}")
+    notes.append("No pass could be used: the model goes on as it was")
+    return Prepared(model.clone(), (), reference.prove(model), tuple(notes))
+
+
+def _guilty(
+    model: ir.Model,
+    pipeline: Pipeline,
+    skip: Collection[str],
+    reference: Reference,
+    tolerance: float,
+) -> str:
+    """The pass whose run turns a right model into a wrong one, by bisection over the runs."""
+    order = [report.name for report in steps(model.clone(), pipeline, skip)]
+    right, wrong = 0, len(order)
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        copy = model.clone()
+        run_pipeline(copy, pipeline, skip=skip, limit=middle)
+        if reference.prove(copy, tolerance).failure is None:
+            right = middle
+        else:
+            wrong = middle
+    return order[wrong - 1]

@@ -1,0 +1,164 @@
+"""Which range every observed value gets: one calibrator for all, or the best one for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.calibration.contract import CalibrationContext, StatisticKind
+from edgeq.calibration.discovery import create, discover
+from edgeq.errors import CalibrationError, PluginError
+from edgeq.graph.walk import values
+from edgeq.quantization import affine
+from edgeq.types import QuantSpec, TensorRange, ValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from edgeq.calibration.contract import Calibrator
+    from edgeq.calibration.histogram import Histogram
+    from edgeq.calibration.statistics import Statistics
+    from edgeq.quantization.annotate import Annotations
+
+AUTO = "auto"
+"""The policy that lets every value have the calibrator with the smallest expected error."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRange:
+    """A range and who chose it.
+
+    Attributes:
+        bounds: The range, within what was observed.
+        calibrator: Name of the calibrator.
+        sqnr_db: Expected signal-to-noise ratio of the value itself when quantized so, in dB;
+            None where no histogram was collected.
+    """
+
+    bounds: TensorRange
+    calibrator: str
+    sqnr_db: float | None
+
+
+def calibrators_for(choice: str) -> dict[str, Calibrator]:
+    """The calibrators that a choice stands for.
+
+    Args:
+        choice: ``NAME[:key=value,...]``, or ``auto`` for all that are installed.
+
+    Raises:
+        RecipeError: Unknown name or parameter.
+        PluginError: A plug-in is broken.
+    """
+    if choice == AUTO:
+        return {name: create(name) for name in sorted(discover())}
+    return {choice.split(":", 1)[0]: create(choice)}
+
+
+def required_kinds(calibrators: Mapping[str, Calibrator]) -> frozenset[StatisticKind]:
+    """The statistics to collect: what the calibrators read, and what expected errors need."""
+    kinds = frozenset().union(*(c.requires for c in calibrators.values()))
+    return kinds | {StatisticKind.HISTOGRAM}
+
+
+def choose_ranges(
+    model: ir.Model,
+    annotations: Annotations,
+    statistics: Mapping[str, Statistics],
+    calibrators: Mapping[str, Calibrator],
+) -> dict[str, ChosenRange]:
+    """A range for every observed value that some sample computed.
+
+    With several calibrators, each value gets the one whose expected squared error over the
+    value's histogram is the smallest.
+
+    Args:
+        model: The annotated model.
+        annotations: What is wanted.
+        statistics: What was observed, by value name.
+        calibrators: One or more, by name.
+
+    Returns:
+        By value name; values that no sample computed are missing.
+
+    Raises:
+        CalibrationError: A calibrator finds no range.
+        PluginError: A calibrator returns something else than a range.
+    """
+    known = values(model)
+    chosen: dict[str, ChosenRange] = {}
+    for ref in annotations.observed():
+        seen = statistics.get(ref.name)
+        spec = annotations.specs[ValueRef(ref.name)]
+        if seen is None or not seen.count or not isinstance(spec, QuantSpec):
+            continue
+        context = _context(known[ref.name])
+        offers = [_offer(name, c, seen, spec, context) for name, c in calibrators.items()]
+        chosen[ref.name] = max(offers, key=lambda offer: offer.sqnr_db or 0.0)
+    return chosen
+
+
+def _context(value: ir.Value) -> CalibrationContext:
+    producer = value.producer()
+    consumers = {use.node.op_type for use in value.uses()}
+    return CalibrationContext(
+        value.name or "", None if producer is None else producer.op_type, tuple(sorted(consumers))
+    )
+
+
+def _offer(
+    name: str,
+    calibrator: Calibrator,
+    seen: Statistics,
+    spec: QuantSpec,
+    context: CalibrationContext,
+) -> ChosenRange:
+    try:
+        bounds = calibrator.range(seen, spec, context)
+    except CalibrationError as error:
+        raise CalibrationError(
+            f"calibrator {name}: {error.what}", where=f"value {context.value}", remedy=error.remedy
+        ) from error
+    if not isinstance(bounds, TensorRange):
+        raise PluginError(
+            f"calibrator {name} returned {bounds!r} instead of a TensorRange",
+            remedy="Report it to its author; edgeq.testing.check_calibrator shows the fault",
+        )
+    bounds = _within(bounds, seen.minimum, seen.maximum)
+    return ChosenRange(bounds, name, expected_sqnr_db(seen.histogram, bounds, spec))
+
+
+def _within(bounds: TensorRange, low: float, high: float) -> TensorRange:
+    """The part of ``bounds`` that was observed: a wider range would only waste integers."""
+    low, high = min(max(bounds.low, low), high), max(min(bounds.high, high), low)
+    return TensorRange(low, max(low, high))
+
+
+def expected_sqnr_db(histogram: Histogram, bounds: TensorRange, spec: QuantSpec) -> float:
+    """Expected signal-to-noise ratio of a value quantized over ``bounds``, in dB.
+
+    Inside the representable range rounding errs by step^2 / 12 on average, outside by the distance
+    to the bound (Widrow and Kollar, "Quantization Noise", 2008, chapter 4).
+
+    Args:
+        histogram: The value's distribution.
+        bounds: The range to cover.
+        spec: Integer type and symmetry.
+    """
+    params = affine.params_for_range(bounds, spec)
+    step, zero = float(params.scale), int(params.zero_point)
+    low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)
+    centers = (histogram.edges_low + histogram.edges_high) / 2
+    counts = histogram.counts.astype(np.float64)
+    beyond = np.maximum(low - centers, centers - high)
+    rounding = np.where(centers == 0.0, 0.0, step * step / 12)
+    error = np.where(beyond > 0, beyond * beyond, rounding)
+    signal = float(np.dot(counts, centers * centers))
+    noise = float(np.dot(counts, error))
+    if noise <= 0.0 or signal <= 0.0:
+        return 200.0
+    return float(10 * np.log10(signal / noise))
