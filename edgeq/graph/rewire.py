@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.graph.walk import name_of, values
+from edgeq.graph.walk import name_of, subgraphs, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ def take_place(old: ir.Value, new: ir.Value) -> None:
     graph = old.graph
     if graph is None:
         raise ValueError(f"{old!r} belongs to no graph")
-    if new.is_graph_output() or new.is_graph_input() or new.is_initializer():
+    if new.is_graph_output() or producer is None or producer.graph is not graph:
         new = _through_identity(graph, new)
     for position, output in enumerate(graph.outputs):
         if output is old:
@@ -118,9 +118,22 @@ def remove(node: ir.Node) -> None:
     Raises:
         ValueError: An output is still read.
     """
-    if not isinstance(node.graph, ir.Graph):
+    graph = node.graph
+    if graph is None:
         raise ValueError(f"{node!r} is in no graph")
-    node.graph.remove(node, safe=True)
+    graph.remove(node, safe=True)
+    release(node)
+
+
+def release(removed: ir.Node) -> None:
+    """Let the bodies of a node that is in no graph any more read nothing.
+
+    onnx-ir goes on counting what they read as used, which keeps it alive and shared.
+    """
+    for _, body in subgraphs(removed):
+        for node in ir.traversal.RecursiveGraphIterator(body):
+            for index in range(len(node.inputs)):
+                node.replace_input_with(index, None)
 
 
 def drop_unused_initializers(model: ir.Model) -> int:

@@ -55,7 +55,8 @@ def static(value: ir.Value | None) -> tuple[int, ...] | None:
     if value is None or value.shape is None:
         return None
     dims = tuple(value.shape)
-    known = [d for d in dims if isinstance(d, int)]
+    # Exporters write -1 for a size that they do not know.
+    known = [d for d in dims if isinstance(d, int) and d >= 0]
     return tuple(known) if len(known) == len(dims) else None
 
 

@@ -1,6 +1,6 @@
 """Per-channel affine arithmetic: ``y = scale * x + shift`` with constant scale and shift.
 
-Pure: reads nodes, computes in float64, edits nothing.
+Nodes are read as such maps, which compute in float64.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq.graph import constants
+from edgeq.graph import constants, rewire
 from edgeq.graph.walk import is_op
 from edgeq.passes.pattern import constant_operand
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_ir as ir
 
 Float64: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -110,6 +112,22 @@ def _batch_norm(node: ir.Node, rank: int | None) -> Step | None:
     factor = scale / np.sqrt(variance + node.attributes.get_float("epsilon", _EPSILON))
     shape = (-1,) + (1,) * (rank - 2)
     return Step(node, data, Affine(factor.reshape(shape), (bias - mean * factor).reshape(shape)))
+
+
+def order(node: ir.Node) -> tuple[int, ...]:
+    """The permutation of a Transpose: arithmetic per channel may move past it; else empty."""
+    return tuple(node.attributes.get_ints("perm", ())) if is_op(node, "Transpose") else ()
+
+
+def bypass(steps: Sequence[Step]) -> None:
+    """Let what reads each step read its data instead, and remove the steps.
+
+    Args:
+        steps: In the order that data flows. The last goes first: the data of each is then there.
+    """
+    for step in reversed(steps):
+        rewire.take_place(step.node.outputs[0], step.data)
+        rewire.remove(step.node)
 
 
 def per_channel(affine: Affine, rank: int | None, axis: int, channels: int) -> Affine | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class _Chain:
     """Affine nodes in the order that data flows through them, and what they do together."""
 
-    nodes: tuple[ir.Node, ...]
+    steps: tuple[affines.Step, ...]
     total: Affine
 
 
@@ -46,26 +46,29 @@ def _fold(node: ir.Node, names: Names) -> Answer:
     layer = layers.read(node)
     if layer is None:
         return False
-    reader = _affine_reader(node)
-    if reader is None:
-        return False
     if isinstance(layer, str):
-        return layer
+        return layer if _affine_reader(node, rank_of(node.outputs[0])) else False
     chain = _chain(layer)
-    if not chain.nodes:
-        why = "is not per channel" if sole_reader(node.outputs[0]) else "is not the only reader"
-        return f"{where(reader)} behind {where(node)} {why}"
+    if not chain.steps:
+        return _why_not(layer)
     shift = None if layer.has_bias or not chain.total.shifts else chain.total.shift
-    if len(chain.nodes) <= (shift is not None):
+    if len(chain.steps) <= (shift is not None):
         return False
     if not layers.write(layer, layers.numbers(layer).after(layer, chain.total), names):
         return f"{where(node)}: folding what follows it would overflow its type"
-    result = node.outputs[0]
+    affines.bypass(chain.steps)
     if shift is not None:
-        result = add_behind(layer, shift, names, like=chain.nodes[-1].outputs[0])
-    rewire.take_place(chain.nodes[-1].outputs[0], result)
-    edits.drop(chain.nodes[::-1])
+        output = node.outputs[0]
+        rewire.take_place(output, add_behind(layer, shift, names, like=output))
     return True
+
+
+def _why_not(layer: Layer) -> Answer:
+    reader = _affine_reader(layer.node, layer.rank)
+    if reader is None:
+        return False
+    why = "is not per channel" if sole_reader(layer.node.outputs[0]) else "is not the only reader"
+    return f"{where(reader)} behind {where(layer.node)} {why}"
 
 
 def add_behind(
@@ -78,27 +81,33 @@ def add_behind(
     return edits.add_node(node, "Add", inputs, names, f"{node.name}__add", like=like, behind=True)
 
 
-def _affine_reader(node: ir.Node) -> ir.Node | None:
+def _affine_reader(node: ir.Node, rank: int | None) -> ir.Node | None:
     """A node that is affine in the output of ``node``."""
     output = node.outputs[0]
     for reader in output.consumers():
-        step = affines.read(reader, rank_of(output))
+        step = affines.read(reader, rank)
         if step is not None and step.data is output:
             return reader
     return None
 
 
 def _chain(layer: Layer) -> _Chain:
-    channels = layer.out_channels
-    nodes: list[ir.Node] = []
+    channels, rank, axis = layer.out_channels, layer.rank, layer.axis
+    steps: list[affines.Step] = []
     total, value = Affine(np.ones(channels), np.zeros(channels)), layer.node.outputs[0]
     while (use := sole_reader(value)) is not None:
-        step = affines.read(use.node, layer.rank)
-        if step is None or step.data is not value:
-            break
-        each = affines.per_channel(step.affine, layer.rank, layer.axis, channels)
-        if each is None:
-            break
-        nodes.append(use.node)
-        total, value = total.then(each), use.node.outputs[0]
-    return _Chain(tuple(nodes), total)
+        order = affines.order(use.node)
+        if order:
+            rank = len(order)
+            axis = order.index(axis + rank) - rank
+        else:
+            step = affines.read(use.node, rank)
+            if step is None or step.data is not value:
+                break
+            each = affines.per_channel(step.affine, rank, axis, channels)
+            if each is None:
+                break
+            steps.append(step)
+            total = total.then(each)
+        value = use.node.outputs[0]
+    return _Chain(tuple(steps), total)

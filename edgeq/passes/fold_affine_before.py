@@ -40,13 +40,11 @@ class _Chain:
     """Affine nodes in the order that data flows through them.
 
     Attributes:
-        nodes: The nodes.
-        data: What the first one reads.
+        steps: The nodes.
         total: What they do together.
     """
 
-    nodes: tuple[ir.Node, ...]
-    data: ir.Value
+    steps: tuple[affines.Step, ...]
     total: Affine
 
 
@@ -71,65 +69,69 @@ def _fold(node: ir.Node, names: Names) -> Answer:
     if is_op(node, "Gemm") and node.attributes.get_int("transA", 0) != 0:
         return False
     chain = _chain(layer, node.inputs[0])
-    if not chain.nodes:
+    if not chain.steps:
         return False
     split = _split(layer, chain)
     if isinstance(split, str):
-        return f"{where(chain.nodes[-1])} in front of {where(node)}: {split}"
+        return f"{where(chain.steps[-1].node)} in front of {where(node)}: {split}"
     new = layers.numbers(layer).before(layer, split.moves)
     if not layers.write(layer, new, names):
         return f"{where(node)}: folding what precedes it would overflow its type"
     if not layer.has_bias and np.any(new.bias):
         output = node.outputs[0]
         rewire.take_place(output, add_behind(layer, new.bias, names, like=output))
-    node.replace_input_with(0, _shifted(layer, chain, split, names))
-    edits.drop(chain.nodes[::-1])
+    affines.bypass(chain.steps)
+    if split.stays is not None:
+        _shift(layer, split.stays, names)
     return True
 
 
-def _shifted(layer: Layer, chain: _Chain, split: _Split, names: Names) -> ir.Value:
-    """What the layer reads from now on: the chain's data, plus what stays in front."""
-    if split.stays is None:
-        return chain.data
-    base = f"{layer.node.name}__before"
-    shift = split.stays.reshape((-1,) + (1,) * (-layer.axis - 1)).astype(layer.dtype)
-    constant = edits.constant(layer.node, shift, names, base)
-    end = chain.nodes[-1].outputs[0]
-    return edits.add_node(layer.node, "Add", [chain.data, constant], names, base, like=end)
+def _shift(layer: Layer, shift: affines.Float64, names: Names) -> None:
+    """Stand an Add of one constant per channel in front of a layer."""
+    base, data = f"{layer.node.name}__before", layer.node.inputs[0]
+    spread = shift.reshape((-1,) + (1,) * (-layer.axis - 1)).astype(layer.dtype)
+    constant = edits.constant(layer.node, spread, names, base)
+    new = edits.add_node(layer.node, "Add", [data, constant], names, base, like=data)
+    layer.node.replace_input_with(0, new)
 
 
 def _chain(layer: Layer, value: ir.Value) -> _Chain:
-    channels = layer.in_channels
-    nodes: list[ir.Node] = []
+    channels, rank, axis = layer.in_channels, layer.rank, layer.axis
+    steps: list[affines.Step] = []
     total = Affine(np.ones(channels), np.zeros(channels))
     while (node := value.producer()) is not None and sole_reader(value) is not None:
-        rank = layer.rank if layer.rank is not None else rank_of(value)
+        rank = rank if rank is not None else rank_of(value)
+        order = affines.order(node)
+        if order and node.inputs[0] is not None:
+            axis = order[axis + len(order)] - len(order)
+            value = node.inputs[0]
+            continue
         step = affines.read(node, rank)
-        if step is None or not _keeps_shape(step, rank, layer):
+        if step is None or not _keeps_shape(step, rank, axis, channels):
             break
-        each = affines.per_channel(step.affine, rank, layer.axis, channels)
+        each = affines.per_channel(step.affine, rank, axis, channels)
         if each is None:
             break
-        nodes.insert(0, node)
+        steps.insert(0, step)
         total, value = each.then(total), step.data
-    return _Chain(tuple(nodes), value, total)
+    return _Chain(tuple(steps), total)
 
 
-def _keeps_shape(step: affines.Step, rank: int | None, layer: Layer) -> bool:
+def _keeps_shape(step: affines.Step, rank: int | None, axis: int, channels: int) -> bool:
     """Whether the constant enlarges nothing: x has the layer's rank and channels by itself."""
     arrays = (step.affine.scale, step.affine.shift)
     if max(a.ndim for a in arrays) == rank and rank_of(step.data) != rank:
         return False
-    if max(a.size for a in arrays) == 1 or layer.in_channels == 1:
+    if max(a.size for a in arrays) == 1 or channels == 1:
         return True
     shape = step.data.shape
-    return shape is not None and shape[layer.axis] == layer.in_channels
+    return shape is not None and shape[axis] == channels
 
 
 def _split(layer: Layer, chain: _Chain) -> _Split | str:
     """What of a chain moves into the layer and what stays, or why all stays."""
-    total, length = chain.total, len(chain.nodes)
-    if any(v is not None and spells_fusion(v) for v in chain.nodes[0].inputs):
+    total, length, first = chain.total, len(chain.steps), chain.steps[0].node
+    if any(v is not None and spells_fusion(v) for v in first.inputs):
         return "it ends arithmetic that the runtime fuses"
     if not total.finite:
         return "its numbers do not fit float32"
@@ -139,7 +141,7 @@ def _split(layer: Layer, chain: _Chain) -> _Split | str:
         if layer.has_bias or length > 1 or _absorbs(layer):
             return _Split(total)
         return "moving one addition behind the product gains nothing"
-    if length == 1 and not is_op(chain.nodes[0], "BatchNormalization"):
+    if length == 1 and not is_op(first, "BatchNormalization"):
         return "a shift is not constant at the zero-padded border"
     if np.any(total.scale == 0):
         return "a shift is not constant at the zero-padded border and a scale is zero"

@@ -178,9 +178,9 @@ def _replace(value: ir.Value, known: dict[ir.Value, Elements], names: rewire.Nam
     node = value.producer()
     if None in elements or rank not in (0, 1) or value.dtype not in _INTEGERS or node is None:
         return False
-    if (rank == 0) != (value.shape is not None and len(value.shape) == 0) or not value.uses():
-        return False
     if value.dtype is None or (rank == 0 and len(elements) != 1):
+        return False
+    if not value.uses() and (not value.is_graph_output() or is_op(node, "Identity")):
         return False
     data = np.array(elements, value.dtype.numpy()).reshape(() if rank == 0 else (-1,))
     name = name_of(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,12 +31,9 @@ class Outcome:
     @classmethod
     def of(cls, answers: Iterable[Answer], notes: Iterable[str] = ()) -> Outcome:
         """Count the answers of all places."""
-        changes, declined = 0, Counter[str]()
-        for answer in answers:
-            if isinstance(answer, str):
-                declined[answer] += 1
-            else:
-                changes += answer
+        found = list(answers)
+        declined = dict.fromkeys(answer for answer in found if isinstance(answer, str))
+        changes = sum(answer is True for answer in found)
         return cls(changes, tuple(declined), tuple(notes))
 
 

@@ -1,7 +1,8 @@
 """The order in which passes run.
 
 ``PREPARE`` makes a model as it was found ready to be quantized: everything that is constant is a
-number, everything that a layer can take up is in the layer. ``FINALIZE`` cleans up behind edits.
+number, everything that a layer can take up is in the layer. ``FINALIZE`` cleans up behind the
+insertion of Q/DQ; it merges nothing, because runtimes want a DequantizeLinear for each reader.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
+from edgeq.passes.sort_nodes import sort_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -62,7 +64,7 @@ PREPARE: Pipeline = (
     remove_dead,
 )  # fmt: skip
 
-FINALIZE: Pipeline = (remove_noops, merge_duplicates, remove_dead)
+FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
 
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed

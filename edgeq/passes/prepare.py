@@ -49,7 +49,7 @@ def prepare(
     skip: Collection[str] = (),
     tolerance: float = TOLERANCE,
 ) -> Prepared:
-    """Run a pipeline on a copy of a model; a pass that changes what it computes is left out.
+    """Run passes on a copy of a model; a pass that changes what it computes is left out.
 
     Args:
         model: Left as it is.
@@ -57,15 +57,11 @@ def prepare(
         pipeline: The passes.
         skip: Names of passes to leave out.
         tolerance: Largest difference allowed in a float output, relative to its largest magnitude.
-
-    Returns:
-        The prepared copy with its proof.
     """
-    given = samples is not None
-    reference = Reference(model, samples if samples is not None else random_samples(model))
+    reference = Reference(model, random_samples(model) if samples is None else samples)
     notes: list[str] = []
     if not reference.runs:
-        kind = "the samples" if given else "random inputs"
+        kind = "random inputs" if samples is None else "the samples"
         notes.append(f"Prepared without proof: no run on {kind} ({reference.problem})")
     left_out = set(skip)
     for _ in range(len(names(pipeline)) + 1):
@@ -74,8 +70,8 @@ def prepare(
             reports = run_pipeline(copy, pipeline, skip=left_out)
             proof = reference.prove(copy, tolerance)
             if proof.failure is None:
-                notes += [note for report in reports for note in report.notes]
-                return Prepared(copy, reports, proof, tuple(notes))
+                said = (note for report in reports for note in report.notes)
+                return Prepared(copy, reports, proof, (*notes, *said))
             guilty = _guilty(model, pipeline, left_out, reference, tolerance)
             why = proof.failure
         except PassFailed as error:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 def remove_dead(model: ir.Model) -> Outcome:
     """Remove dead code, in bodies as well."""
-    before = len(walk.nodes(model))
-    RemoveUnusedNodesPass()(model)
-    dropped = rewire.drop_unused_initializers(model)
-    return Outcome(before - len(walk.nodes(model)) + dropped)
+    before = walk.nodes(model)
+    owners = [n for n in before if next(walk.subgraphs(n), None) is not None]
+    dropped = 0
+    while True:
+        RemoveUnusedNodesPass()(model)
+        dropped += rewire.drop_unused_initializers(model)
+        removed = [n for n in owners if n.graph is None]
+        if not removed:
+            return Outcome(len(before) - len(walk.nodes(model)) + dropped)
+        # What only their bodies read is dead now, too.
+        for node in removed:
+            rewire.release(node)
+        owners = [n for n in owners if n.graph is not None]

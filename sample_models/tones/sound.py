@@ -106,7 +106,7 @@ def _mislead(random: np.random.Generator) -> np.ndarray:
     clip = np.zeros(SAMPLES)
     place = 0
     while place < SAMPLES:
-        length = int(random.uniform(0.08, 0.9) * RATE)
+        length = int(random.uniform(0.15, 0.9) * RATE)
         span = min(length, SAMPLES - place)
         if random.uniform() < 0.6:
             frequency = 300 * 2 ** random.uniform(0, 3.4)
@@ -163,7 +163,7 @@ def synthesize(signal: str, random: np.random.Generator) -> np.ndarray:
     clip = _echo(clip, random)
     if random.uniform() < 0.3:
         clip += _mislead(random) * random.uniform(0.1, 0.5)
-    decibels = random.uniform(-8, 18)
+    decibels = random.uniform(-5, 18)
     clip += _make_noise(random) * 0.7 * 10 ** (-decibels / 20)
     for _ in range(random.integers(0, 6)):
         start = random.integers(0, SAMPLES)

@@ -6,6 +6,5 @@ that fit the model, one at a time, with all that was assumed on the way said in 
 
 from edgeq.calibration.sources.opening import open_source
 from edgeq.calibration.sources.reading import InputSpec, SampleSource
-from edgeq.calibration.sources.references import parse_reference
 
-__all__ = ["InputSpec", "SampleSource", "open_source", "parse_reference"]
+__all__ = ["InputSpec", "SampleSource", "open_source"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.calibration.sources.iterables import is_iterable, is_reader, raw_samples, user_code
 from edgeq.calibration.sources.reading import Kind, Reading
-from edgeq.calibration.sources.references import parse_reference
 from edgeq.errors import DataError
+from edgeq.references import parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.calibration.sources.reading import Kind, RawSample, Reading, limited
-from edgeq.calibration.sources.references import one_line
 from edgeq.errors import DataError, EdgeqError
+from edgeq.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

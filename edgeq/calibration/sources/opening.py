@@ -20,8 +20,8 @@ from edgeq.calibration.sources import (
 )
 from edgeq.calibration.sources.checked import CheckedSource
 from edgeq.calibration.sources.folders import Folder, survey
-from edgeq.calibration.sources.references import is_reference
 from edgeq.errors import DataError, RecipeError
+from edgeq.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
-from edgeq.calibration.sources import parse_reference
-from edgeq.calibration.sources.references import is_reference
 from edgeq.errors import RecipeError
+from edgeq.references import is_reference, parse_reference
 
 
 @pytest.mark.parametrize(

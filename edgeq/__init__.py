@@ -1,0 +1,62 @@
+"""edgeq makes trained ONNX models small and fast on edge devices, and proves it.
+
+The names below are the Python API; each is imported when it is first used, so that ``import edgeq``
+is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeq.api import (
+        Inspection,
+        QuantizationResult,
+        QuantizePass,
+        ValidationResult,
+        inspect,
+        quantize,
+        validate,
+    )
+    from edgeq.recipe import Recipe, load_recipe
+    from edgeq.validation.verdict import Thresholds
+
+_HOMES = {
+    "Inspection": "edgeq.api",
+    "QuantizationResult": "edgeq.api",
+    "QuantizePass": "edgeq.api",
+    "Recipe": "edgeq.recipe",
+    "Thresholds": "edgeq.validation.verdict",
+    "ValidationResult": "edgeq.api",
+    "inspect": "edgeq.api",
+    "load_recipe": "edgeq.recipe",
+    "quantize": "edgeq.api",
+    "validate": "edgeq.api",
+}
+
+__all__ = [
+    "Inspection",
+    "QuantizationResult",
+    "QuantizePass",
+    "Recipe",
+    "Thresholds",
+    "ValidationResult",
+    "inspect",
+    "load_recipe",
+    "quantize",
+    "validate",
+]
+
+__version__ = _version("edgeq")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgeq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

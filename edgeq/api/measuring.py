@@ -1,0 +1,105 @@
+"""Measurements that quantizing and validating share: latency, coverage, task metric."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.calibration.sources import InputSpec, open_source
+from edgeq.errors import DataError
+from edgeq.metrics.named import load_metric
+from edgeq.runtime.latency import compare_latency
+from edgeq.runtime.session import Session, SessionConfig
+from edgeq.validation.verdict import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.calibration.sources import SampleSource
+    from edgeq.runtime.latency import LatencyComparison
+    from edgeq.types import Array, Sample
+
+_LATENCY_SAMPLES = 4
+
+
+def input_specs(model: ir.Model) -> list[InputSpec]:
+    """What the model must be fed with; inputs with a default value need not be."""
+    specs = []
+    for value in model.graph.inputs:
+        if value.is_initializer():
+            continue
+        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
+        shape = None
+        if value.shape is not None:
+            dims = [d if isinstance(d, int) else d.value for d in value.shape]
+            # Some exporters write -1 or 0 for a dimension that varies.
+            shape = tuple(None if isinstance(d, int) and d <= 0 else d for d in dims)
+        specs.append(InputSpec(value.name or "", np.dtype(dtype), shape))
+    return specs
+
+
+def thread_counts(threads: int) -> tuple[int, ...]:
+    """The thread counts to time: the one asked for, or one and all that there are."""
+    if threads:
+        return (threads,)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return (1,) if available == 1 else (1, available)
+
+
+def measure_latency(
+    reference: ir.Model,
+    candidate: ir.Model,
+    samples: Sequence[Sample],
+    threads: int,
+    entries: Mapping[str, str],
+) -> tuple[LatencyComparison, ...]:
+    """Time both models in turn, once per thread count."""
+    found = []
+    for count in thread_counts(threads):
+        left = Session(reference, SessionConfig(count), what="the original")
+        right = Session(candidate, SessionConfig(count, entries=entries), what="the candidate")
+        few = list(samples[:_LATENCY_SAMPLES])
+        found.append(compare_latency(left, right, few, threads=count))
+    return tuple(found)
+
+
+def score(
+    metric: str, source: SampleSource, reference: Session, candidate: Session
+) -> Score:
+    """Score both models with a task metric on labelled data.
+
+    Args:
+        metric: Name or reference of the metric.
+        source: Labelled samples; read once.
+        reference: The original.
+        candidate: What came out.
+
+    Raises:
+        RecipeError: There is no such metric.
+        DataError: The data has no labels.
+    """
+    chosen = load_metric(metric)
+    left: list[dict[str, Array]] = []
+    right: list[dict[str, Array]] = []
+    for sample in source:
+        left.append(reference.run(sample))
+        right.append(candidate.run(sample))
+    labels = dict(source.labels)
+    if not labels:
+        raise DataError(
+            f"metric {metric} needs labels, and the evaluation data has none",
+            where=source.description,
+            remedy="Add label_* arrays to the .npz, a labels.csv, or one folder a class",
+        )
+    return Score(metric, chosen(left, labels), chosen(right, labels), chosen.higher_is_better)
+
+
+def open_evaluation(
+    data: object, model: ir.Model, max_samples: int | None = None
+) -> SampleSource:
+    """Open evaluation data for a model."""
+    return open_source(data, input_specs(model), max_samples=max_samples)

@@ -1,0 +1,1 @@
+"""Searches over precision and placement, guided by measurements."""

@@ -1,0 +1,125 @@
+"""From measurements to sentences: what the user should know, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.quantization.plan import NodeForm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgeq.metrics import Fidelity
+    from edgeq.quantization.plan import QuantPlan
+    from edgeq.runtime.latency import LatencyComparison
+    from edgeq.validation.coverage import Coverage
+    from edgeq.validation.layers import LayerFidelity
+
+FEW_SAMPLES = 16
+"""With fewer calibration samples, ranges depend on luck."""
+
+LOW_COVERAGE = 0.5
+FAR_OFF_DB = 20.0
+
+
+def warnings_about(
+    outputs: Mapping[str, Fidelity],
+    coverage: Coverage | None,
+    latency: Sequence[LatencyComparison],
+    layers: Sequence[LayerFidelity],
+    samples: int | None,
+    plan: QuantPlan | None,
+) -> tuple[str, ...]:
+    """Everything that should not go unsaid.
+
+    Args:
+        outputs: Closeness per output.
+        coverage: What runs in integers, where measured.
+        latency: Comparisons, where measured.
+        layers: Closeness per layer, in the order of the graph.
+        samples: Calibration samples read; None where nothing was calibrated.
+        plan: What was done to each node; None where that is not known.
+    """
+    found = [
+        *_about_samples(samples),
+        *_about_outputs(outputs, layers),
+        *_about_coverage(coverage),
+        *_about_unseen(plan),
+        *_about_latency(latency, coverage),
+    ]
+    return tuple(found)
+
+
+def _about_samples(samples: int | None) -> Iterator[str]:
+    if samples is not None and samples < FEW_SAMPLES:
+        yield (
+            f"Only {samples} calibration samples: ranges may miss what other inputs reach. "
+            f"Give at least {FEW_SAMPLES}, better 100"
+        )
+
+
+def _about_outputs(
+    outputs: Mapping[str, Fidelity], layers: Sequence[LayerFidelity]
+) -> Iterator[str]:
+    far = [name for name, closeness in outputs.items() if closeness.sqnr_db < FAR_OFF_DB]
+    if not far:
+        return
+    steepest = steepest_falls(layers)
+    where = (
+        "; quality falls most at " + ", ".join(f"{n} ({a:.0f} -> {b:.0f} dB)" for n, a, b in steepest)
+        if steepest
+        else ""
+    )
+    yield (
+        f"Outputs {', '.join(far)} are under {FAR_OFF_DB:g} dB SQNR{where}. Check the task score "
+        "(--eval, --metric); exclude these layers (--exclude) if it suffers"
+    )
+
+
+def steepest_falls(
+    layers: Sequence[LayerFidelity], count: int = 3
+) -> list[tuple[str, float, float]]:
+    """The layers whose SQNR lies furthest under that of the layer before: (name, before, after)."""
+    falls = [
+        (now.name, before.sqnr_db, now.sqnr_db)
+        for before, now in zip(layers, layers[1:], strict=False)
+        if now.sqnr_db < before.sqnr_db
+    ]
+    return sorted(falls, key=lambda fall: fall[2] - fall[1])[:count]
+
+
+def _about_coverage(coverage: Coverage | None) -> Iterator[str]:
+    if coverage is not None and coverage.ratio < LOW_COVERAGE:
+        heaviest = coverage.float_nodes[:3]
+        names = ", ".join(f"{node.op_type} {node.name} ({node.reason})" for node in heaviest)
+        yield (
+            f"Only {coverage.ratio:.0%} of the multiply-accumulates run in integers. "
+            f"The heaviest of the rest: {names}"
+        )
+
+
+def _about_unseen(plan: QuantPlan | None) -> Iterator[str]:
+    unseen = [
+        d.node
+        for d in (plan.decisions if plan else ())
+        if d.form is NodeForm.FLOAT and d.reason.startswith("no calibration sample")
+    ]
+    if unseen:
+        yield (
+            f"{len(unseen)} nodes stay float because no calibration sample reached them "
+            f"(such as {unseen[0]}). Add samples that take those branches"
+        )
+
+
+def _about_latency(
+    latency: Sequence[LatencyComparison], coverage: Coverage | None
+) -> Iterator[str]:
+    slow = [c for c in latency if c.speedup < 1.0]
+    if not slow:
+        return
+    worst = min(slow, key=lambda comparison: comparison.speedup)
+    leftover = "" if coverage is None else f" {coverage.leftover_qdq} conversions are left over."
+    yield (
+        f"The quantized model is slower than fp32 here ({worst.speedup:.2f} times as fast with "
+        f"{worst.threads} threads).{leftover} It pays in size only, unless the target differs"
+    )

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from pass_graphs import listing, model, numbers, ops
+
+from edgeq.passes import pipelines
+from edgeq.passes.outcome import Outcome
+from edgeq.passes.pipelines import FINALIZE, PREPARE, PassFailed, Repeat, names, run_pipeline
+from edgeq.passes.prepare import prepare
+from edgeq.passes.proof import difference, prove, random_samples
+
+TEXT = """
+g (float[N,4] x, float[4,4] w) => (float[N,4] y) {
+  a = Identity(x)
+  b = MatMul(a, w)
+  y = Relu(b)
+}
+"""
+
+
+def graph():
+    return model(TEXT, w=numbers(4, 4) - 1)
+
+
+def spoil(found):
+    """A pass that is wrong: the first Relu becomes an Abs."""
+    for node in found.graph:
+        if node.op_type == "Relu":
+            node.op_type = "Abs"
+            return Outcome(1)
+    return Outcome()
+
+
+def crash(found):
+    raise KeyError("lost")
+
+
+def test_the_original_is_left_as_it_is():
+    before = graph()
+    text = listing(before)
+    done = prepare(before)
+    assert listing(before) == text
+    assert ops(done.model) == ["MatMul", "Relu"]
+    assert done.proof.holds
+    assert done.notes == ()
+
+
+@pytest.mark.parametrize("wrong", [spoil, crash])
+def test_a_guilty_pass_is_left_out(wrong):
+    done = prepare(graph(), pipeline=(*PREPARE[:2], wrong, *PREPARE[2:]))
+    assert ops(done.model) == ["MatMul", "Relu"]
+    assert done.proof.holds
+    assert done.notes[0].startswith(f"Pass {wrong.__name__} was left out: ")
+    assert wrong.__name__ not in {r.name for r in done.reports}
+
+
+def test_without_samples_that_run_there_is_no_proof():
+    done = prepare(graph(), [{"x": np.zeros((1, 9), np.float32)}])
+    assert not done.proof.holds
+    assert done.proof.failure is None
+    assert done.notes[0].startswith("Prepared without proof")
+
+
+def test_passes_can_be_skipped():
+    done = prepare(graph(), skip={"remove_noops"})
+    assert "Identity" in ops(done.model)
+
+
+def test_reports_add_up_over_rounds():
+    found = graph()
+    reports = run_pipeline(found, PREPARE)
+    by_name = {r.name: r for r in reports}
+    assert by_name["remove_noops"].changes == 1
+    assert sum(r.nodes_after - r.nodes_before for r in reports) == -1
+    assert [r.name for r in reports] == list(names(PREPARE))
+    assert all(r.changes == 0 for r in run_pipeline(found, FINALIZE))
+
+
+def test_a_repeated_group_ends():
+    runs = []
+
+    def restless(found):
+        runs.append(1)
+        return Outcome(1)
+
+    run_pipeline(graph(), (Repeat((restless,), rounds=3),))
+    assert len(runs) == 3
+
+
+def test_a_crash_names_its_pass():
+    with pytest.raises(PassFailed, match="crash: the graph pass failed: KeyError"):
+        run_pipeline(graph(), (crash,))
+
+
+def test_differences():
+    one, two = np.array([1.0, -4.0], np.float32), np.array([1.0, -3.0], np.float32)
+    assert difference(one, two) == 0.25
+    assert difference(one, one.astype(np.float64)) == "float64[2] instead of float32[2]"
+    assert difference(np.array([np.nan, 1]), np.array([np.nan, 1])) == 0
+    assert difference(np.array([np.inf]), np.array([-np.inf])) == "other infinite numbers"
+    assert isinstance(difference(np.array([np.nan, 1]), np.array([1, 1.0])), str)
+    assert difference(np.array([1, 2]), np.array([1, 3])) == "other numbers"
+
+
+def test_a_proof_speaks_of_the_output():
+    wrong = graph()
+    spoil(wrong)
+    proof = prove(graph(), wrong, random_samples(graph()))
+    assert proof.failure.startswith("output y: off by")
+
+
+def test_random_samples_vary_the_symbolic_dimensions():
+    assert [s["x"].shape for s in random_samples(graph())] == [(1, 4), (2, 4)]
+
+
+def test_pipelines_list_passes_by_their_file():
+    for name in names(PREPARE) + names(FINALIZE):
+        assert name in vars(pipelines)
