@@ -31,6 +31,9 @@ class KeptSamples(Sequence["Sample"]):
         limit: Samples kept at most.
         memory: Bytes held in memory at most.
         seed: Seed of the choice.
+
+    Attributes:
+        seen: Samples that were offered.
     """
 
     def __init__(
@@ -40,14 +43,14 @@ class KeptSamples(Sequence["Sample"]):
         self._memory = memory
         self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
         self._slots: list[tuple[int, Sample | Path]] = []
-        self._seen = 0
+        self.seen = 0
         self._held = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def offer(self, sample: Sample) -> None:
         """Show the next sample of the stream; a copy is kept if chance wants it."""
-        index = self._seen
-        self._seen += 1
+        index = self.seen
+        self.seen += 1
         if len(self._slots) < self._limit:
             self._slots.append((index, self._store(index, sample)))
             return

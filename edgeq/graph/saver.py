@@ -25,6 +25,8 @@ EXTERNAL_FROM_BYTES: Final = 1_800_000_000
 
 _EXTERNAL_TENSOR_BYTES: Final = 1024
 
+_LARGE: Final = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
@@ -184,3 +186,9 @@ def _move_in(files: list[Path], targets: list[Path]) -> None:
         if backup.exists():
             backup.replace(targets[1])
         raise
+
+
+def serialized_size(model: ir.Model) -> int:
+    """Bytes of the message that :func:`save` would write, and of the large tensors beside it."""
+    parts = split(model, location="weights", minimum=_LARGE)
+    return parts.proto.ByteSize() + sum(extent.tensor.nbytes for extent in parts.extents)

@@ -38,7 +38,7 @@ class Metric:
     function: Scorer
     key: str | None = None
 
-    def score(self, outputs: list[dict[str, Array]], labels: dict[str, Array]) -> float:
+    def __call__(self, outputs: list[dict[str, Array]], labels: dict[str, Array]) -> float:
         """The metric over all samples.
 
         Args:

@@ -12,6 +12,7 @@ from edgeq.calibration.discovery import create, discover
 from edgeq.errors import CalibrationError, PluginError
 from edgeq.graph.walk import values
 from edgeq.quantization import affine
+from edgeq.quantization.saturation import useful_bounds
 from edgeq.types import QuantSpec, TensorRange, ValueRef
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ def choose_ranges(
         if seen is None or not seen.count or not isinstance(spec, QuantSpec):
             continue
         context = _context(known[ref.name])
-        offers = [_offer(name, c, seen, spec, context) for name, c in calibrators.items()]
+        useful = useful_bounds(known[ref.name])
+        offers = [
+            _offer(name, calibrator, seen, spec, context, useful)
+            for name, calibrator in calibrators.items()
+        ]
         chosen[ref.name] = max(offers, key=lambda offer: offer.sqnr_db or 0.0)
     return chosen
 
@@ -116,6 +121,7 @@ def _offer(
     seen: Statistics,
     spec: QuantSpec,
     context: CalibrationContext,
+    useful: tuple[float, float],
 ) -> ChosenRange:
     try:
         bounds = calibrator.range(seen, spec, context)
@@ -128,17 +134,22 @@ def _offer(
             f"calibrator {name} returned {bounds!r} instead of a TensorRange",
             remedy="Report it to its author; edgeq.testing.check_calibrator shows the fault",
         )
-    bounds = _within(bounds, seen.minimum, seen.maximum)
-    return ChosenRange(bounds, name, expected_sqnr_db(seen.histogram, bounds, spec))
+    bounds = _within(_within(bounds, (seen.minimum, seen.maximum)), useful)
+    return ChosenRange(bounds, name, expected_sqnr_db(seen.histogram, bounds, spec, useful))
 
 
-def _within(bounds: TensorRange, low: float, high: float) -> TensorRange:
-    """The part of ``bounds`` that was observed: a wider range would only waste integers."""
-    low, high = min(max(bounds.low, low), high), max(min(bounds.high, high), low)
-    return TensorRange(low, max(low, high))
+def _within(bounds: TensorRange, limits: tuple[float, float]) -> TensorRange:
+    """The part of ``bounds`` inside ``limits``: a wider range would only waste integers."""
+    low = min(max(bounds.low, limits[0]), limits[1])
+    return TensorRange(low, max(low, min(bounds.high, limits[1])))
 
 
-def expected_sqnr_db(histogram: Histogram, bounds: TensorRange, spec: QuantSpec) -> float:
+def expected_sqnr_db(
+    histogram: Histogram,
+    bounds: TensorRange,
+    spec: QuantSpec,
+    useful: tuple[float, float] = (-np.inf, np.inf),
+) -> float:
     """Expected signal-to-noise ratio of a value quantized over ``bounds``, in dB.
 
     Inside the representable range rounding errs by step^2 / 12 on average, outside by the distance
@@ -148,11 +159,12 @@ def expected_sqnr_db(histogram: Histogram, bounds: TensorRange, spec: QuantSpec)
         histogram: The value's distribution.
         bounds: The range to cover.
         spec: Integer type and symmetry.
+        useful: Outside of these bounds the value counts as being at the bound.
     """
     params = affine.params_for_range(bounds, spec)
     step, zero = float(params.scale), int(params.zero_point)
     low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)
-    centers = (histogram.edges_low + histogram.edges_high) / 2
+    centers = np.clip((histogram.edges_low + histogram.edges_high) / 2, *useful)
     counts = histogram.counts.astype(np.float64)
     beyond = np.maximum(low - centers, centers - high)
     rounding = np.where(centers == 0.0, 0.0, step * step / 12)

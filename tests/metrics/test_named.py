@@ -24,38 +24,38 @@ def metric_file(tmp_path):
 
 def test_the_best_class_is_compared_with_the_label():
     labels = {"label": np.array([1, 1, 2, 0])}
-    assert load_metric("top1").score(OUTPUTS, labels) == 0.75
+    assert load_metric("top1")(OUTPUTS, labels) == 0.75
 
 
 def test_ties_go_to_the_lower_class():
-    assert load_metric("top1").score(OUTPUTS[3:], {"label": np.array([0])}) == 1
-    assert load_metric("top1").score(OUTPUTS[3:], {"label": np.array([1])}) == 0
+    assert load_metric("top1")(OUTPUTS[3:], {"label": np.array([0])}) == 1
+    assert load_metric("top1")(OUTPUTS[3:], {"label": np.array([1])}) == 0
 
 
 def test_several_right_answers_are_padded():
     labels = {"accept": np.array([[1, -1], [0, 1], [0, 1], [1, 0]])}
-    assert load_metric("top1").score(OUTPUTS, labels) == 0.75
+    assert load_metric("top1")(OUTPUTS, labels) == 0.75
 
 
 def test_the_array_called_label_is_the_label():
     labels = {"weight": np.zeros(4), "label": np.array([1, 0, 2, 0])}
-    assert load_metric("top1").score(OUTPUTS, labels) == 1
+    assert load_metric("top1")(OUTPUTS, labels) == 1
 
 
 def test_five_guesses():
     outputs = [{"y": np.arange(8.0)}] * 2
-    assert load_metric("top5").score(outputs, {"label": np.array([3, 2])}) == 0.5
+    assert load_metric("top5")(outputs, {"label": np.array([3, 2])}) == 0.5
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 3, 1, 1), (1, 1, 3)])
 def test_scores_come_in_all_shapes(shape):
     outputs = [{"y": SCORES[0].reshape(shape)}]
-    assert load_metric("top1").score(outputs, {"label": np.array([1])}) == 1
+    assert load_metric("top1")(outputs, {"label": np.array([1])}) == 1
 
 
 def test_a_sample_may_hold_many_predictions():
     outputs = [{"y": SCORES[None]}]
-    assert load_metric("top1").score(outputs, {"next": np.array([[1, 0, 0, 0]])}) == 0.75
+    assert load_metric("top1")(outputs, {"next": np.array([[1, 0, 0, 0]])}) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_a_sample_may_hold_many_predictions():
 )
 def test_labels_that_do_not_fit_are_refused(labels, said):
     with pytest.raises(DataError, match=said):
-        load_metric("top1").score(OUTPUTS, labels)
+        load_metric("top1")(OUTPUTS, labels)
 
 
 def test_a_file_is_a_metric(metric_file):
     path = metric_file('def score(outputs, labels):\n    """Counts.\n\n    More."""\n    return 3')
     metric = load_metric(f"{path}:score")
-    assert metric.score([], {}) == 3.0
+    assert metric([], {}) == 3.0
     assert (metric.name, metric.summary, metric.higher_is_better) == (
         f"{path}:score",
         "Counts.",
@@ -87,9 +87,9 @@ def test_a_file_is_a_metric(metric_file):
 def test_a_minus_says_that_lower_is_better_and_a_key_picks(metric_file):
     path = metric_file("def score(outputs, labels): return {'top1': 0.5, 'bits': 2.5}")
     metric = load_metric(f"-{path}:score#bits")
-    assert (metric.score([], {}), metric.higher_is_better, metric.key) == (2.5, False, "bits")
+    assert (metric([], {}), metric.higher_is_better, metric.key) == (2.5, False, "bits")
     assert metric.name == f"{path}:score#bits"
-    assert load_metric(f"{path}:score").score([], {}) == 0.5
+    assert load_metric(f"{path}:score")([], {}) == 0.5
 
 
 def test_a_folder_may_have_a_hash_in_its_name(tmp_path):
@@ -97,7 +97,7 @@ def test_a_folder_may_have_a_hash_in_its_name(tmp_path):
     path = tmp_path / "a#1" / "m.py"
     path.write_text("def f(outputs, labels): return {'x': 1, 'y': 2}")
     assert load_metric(f"{path}:f").key is None
-    assert load_metric(f"{path}:f#y").score([], {}) == 2
+    assert load_metric(f"{path}:f#y")([], {}) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,21 +133,21 @@ def test_what_is_no_metric_is_refused(text, said):
 def test_a_metric_that_misbehaves_is_named(metric_file, result, said):
     path = metric_file(f"def score(outputs, labels): return {result}")
     with pytest.raises(PluginError, match=said) as caught:
-        load_metric(f"{path}:score").score([], {"digit": np.zeros(1)})
+        load_metric(f"{path}:score")([], {"digit": np.zeros(1)})
     assert "metric.py:score" in str(caught.value)
 
 
 def test_a_number_of_numpy_is_a_number(metric_file):
     path = metric_file("import numpy as np\ndef f(o, l): return np.float32(0.5)")
-    assert load_metric(f"{path}:f").score([], {}) == 0.5
+    assert load_metric(f"{path}:f")([], {}) == 0.5
 
 
 def test_a_missing_key_is_told_with_the_nearest(metric_file):
     path = metric_file("def score(outputs, labels): return {'accuracy': 1.0}")
-    with pytest.raises(RecipeError, match="no 'acuracy'.*'accuracy'"):
-        load_metric(f"{path}:score#acuracy").score([], {})
-    with pytest.raises(RecipeError, match="one number.*Leave out #x"):
-        load_metric("top1#x").score(OUTPUTS, {"label": np.zeros(4)})
+    with pytest.raises(RecipeError, match=r"no 'acuracy'.*'accuracy'"):
+        load_metric(f"{path}:score#acuracy")([], {})
+    with pytest.raises(RecipeError, match=r"one number.*Leave out #x"):
+        load_metric("top1#x")(OUTPUTS, {"label": np.zeros(4)})
 
 
 def test_every_metric_says_what_it_is():

@@ -1,0 +1,132 @@
+"""``edgeq inspect``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeq.cli import options
+from edgeq.cli.show import show, show_json
+from edgeq.report.text import amount, file_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from edgeq.api import Inspection
+    from edgeq.quantization.plan import NodeDecision
+
+_FLOAT_NODES = 12
+
+
+@click.command(short_help="Show what a model is made of.")
+@click.argument("model", type=options.PATH)
+@click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="What the model shall run on; see edgeq list targets.",
+)
+@options.json_option("what is found")
+@options.debug_option
+def inspect(model: Path, *, target: str, as_json: bool) -> None:
+    """Show what MODEL is made of, and what of it would run in integers."""
+    from edgeq import api
+
+    found = api.inspect(model, target=target)
+    if as_json:
+        show_json(_document(found, target))
+    else:
+        show(*_view(found, target))
+
+
+def _document(found: Inspection, target: str) -> dict[str, Any]:
+    def port(port: Any) -> dict[str, Any]:
+        shape = None if port.shape is None else list(port.shape)
+        return {"name": port.name, "dtype": port.dtype, "shape": shape}
+
+    return {
+        "schema": 1,
+        "model": {
+            "path": None if found.path is None else str(found.path),
+            "sha256": found.sha256,
+            "size_bytes": found.size_bytes,
+            "opset": found.opset,
+            "inputs": [port(each) for each in found.interface.inputs],
+            "outputs": [port(each) for each in found.interface.outputs],
+        },
+        "target": target,
+        "nodes": dict(found.nodes),
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "decisions": [
+            {"name": d.node, "op_type": d.op_type, "form": d.form.value, "reason": d.reason}
+            for d in found.decisions
+        ],
+        "notes": list(found.notes),
+    }
+
+
+def _view(found: Inspection, target: str) -> list[RenderableType]:
+    from rich.text import Text
+
+    from edgeq.report.terminal import facts, plain
+
+    parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found, target)]
+    if any(d.form.value == "float" for d in found.decisions):
+        parts += [Text(), _left_float(found)]
+    if found.notes:
+        parts += [Text(), *(plain(f"note: {note}", "dim") for note in found.notes)]
+    return parts
+
+
+def _facts(found: Inspection) -> list[tuple[str, str]]:
+    kinds = sorted(found.nodes.items(), key=lambda item: (-item[1], item[0]))
+    listed = ", ".join(f"{count} {op}" for op, count in kinds)
+    return [
+        ("model", "in memory" if found.path is None else str(found.path)),
+        ("size", file_size(found.size_bytes)),
+        ("sha256", found.sha256),
+        ("opset", str(found.opset)),
+        *(("input", str(port)) for port in found.interface.inputs),
+        *(("output", str(port)) for port in found.interface.outputs),
+        ("parameters", amount(found.parameters)),
+        ("MACs", "shapes are dynamic" if found.macs is None else f"{amount(found.macs)} a run"),
+        ("nodes", f"{sum(found.nodes.values())}: {listed}"),
+    ]
+
+
+def _predicted(found: Inspection, target: str) -> RenderableType:
+    """How many nodes of each operator would run in which form."""
+    from edgeq.report.terminal import plain, table
+
+    forms = ("static", "dynamic", "absorbed", "float")
+    counts = Counter((d.op_type, d.form.value) for d in found.decisions)
+    shown = [form for form in forms if any(f == form for _, f in counts)]
+    headings = {"static": "int8", "dynamic": "int8 dynamic"}
+    columns = [headings.get(form, form) for form in shown]
+    made = table(f"What would run in integers on {target}", "operator", *columns, numbers=columns)
+    for op in sorted({op for op, _ in counts}):
+        made.add_row(plain(op), *(str(counts[op, form] or "") for form in shown))
+    return made
+
+
+def _left_float(found: Inspection) -> RenderableType:
+    """What would stay float and why, nodes of one operator and reason together."""
+    from edgeq.report.terminal import plain, table
+
+    groups: dict[tuple[str, str], list[NodeDecision]] = {}
+    for decision in found.decisions:
+        if decision.form.value == "float":
+            groups.setdefault((decision.op_type, decision.reason), []).append(decision)
+    ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
+    rest = len(ranked) - _FLOAT_NODES
+    title = f"Would stay in float{f' (and {rest} more groups)' if rest > 0 else ''}"
+    made = table(title, "operator", "nodes", "such as", "why", numbers=("nodes",))
+    for (op, reason), decisions in ranked[:_FLOAT_NODES]:
+        made.add_row(plain(op), str(len(decisions)), plain(decisions[0].node), plain(reason))
+    return made

@@ -1,0 +1,196 @@
+"""``edgeq list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeq.cli import options
+from edgeq.cli.show import show, show_json
+from edgeq.errors import PluginError, RecipeError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.console import RenderableType
+
+    from edgeq.passes.outcome import Pass
+    from edgeq.passes.pipelines import Pipeline
+
+Row = dict[str, Any]
+
+_CALIBRATOR_LINES = {
+    "  parameters": "parameters",
+    "  source": "source",
+    "  from": "distribution",
+    "  remedy": "remedy",
+}
+
+
+@click.command(name="list")
+@click.argument("kind", metavar="calibrators|targets|ops|passes|metrics")
+@options.json_option("the list")
+@options.debug_option
+def list_(kind: str, *, as_json: bool) -> None:
+    """List what edgeq knows and can do."""
+    if kind not in KINDS:
+        raise RecipeError(f"there is no list of {kind!r}", remedy=nearest(kind, KINDS))
+    rows = KINDS[kind]()
+    if as_json:
+        show_json(rows)
+        return
+    show(*(_calibrator_view(rows) if kind == "calibrators" else _view(TITLES[kind], rows)))
+
+
+def _view(title: str, rows: list[Row]) -> list[RenderableType]:
+    from edgeq.report.terminal import plain, table
+
+    columns = list(rows[0])
+    made = table(title, *columns)
+    for row in rows:
+        made.add_row(*(plain(_shown(row[column])) for column in columns))
+    return [made]
+
+
+def _calibrator_view(rows: list[Row]) -> list[RenderableType]:
+    """A paragraph each: sources are too long for a column."""
+    from edgeq.report.terminal import facts, plain
+
+    parts: list[RenderableType] = [plain(TITLES["calibrators"], "bold")]
+    for row in rows:
+        told = [
+            (label, _shown(row[key])) for label, key in _CALIBRATOR_LINES.items() if row.get(key)
+        ]
+        parts += [plain(""), plain(f"{row['name']}  {row['summary']}"), facts(told)]
+    return parts
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_shown(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _calibrators() -> list[Row]:
+    from edgeq.calibration import discovery
+
+    auto: Row = {
+        "name": discovery.AUTO,
+        "summary": "The default: takes for each value the calibrator with the smallest error.",
+        "parameters": {},
+        "source": None,
+        "distribution": "edgeq",
+    }
+    return [auto, *(_calibrator(name) for name in discovery.discover())]
+
+
+def _calibrator(name: str) -> Row:
+    from edgeq.calibration import discovery
+
+    try:
+        info = discovery.describe(name)
+    except PluginError as error:
+        # One broken package must not hide the others.
+        where = discovery.distribution_of(discovery.discover()[name])
+        return {
+            "name": name,
+            "summary": f"unusable: {error.what}",
+            "parameters": {},
+            "source": None,
+            "distribution": where,
+            "remedy": error.remedy,
+        }
+    return {
+        "name": info.name,
+        "summary": info.summary,
+        "parameters": {each.name: each.default for each in info.parameters},
+        "source": info.source,
+        "distribution": info.distribution,
+    }
+
+
+def _targets() -> list[Row]:
+    from edgeq.targets import TARGETS
+
+    return [
+        {
+            "name": target.name,
+            "summary": target.summary,
+            "activations": target.activation.value,
+            "weights": target.weight.value,
+            "opset": target.minimum_opset,
+            "runs here": target.executable_here,
+        }
+        for target in TARGETS
+    ]
+
+
+def _ops() -> list[Row]:
+    from edgeq.ops import RULES
+    from edgeq.targets import TARGETS
+
+    rows = []
+    for rule in RULES:
+        kernels = {target.name: target.kernel(rule.op_type) for target in TARGETS}
+        row: Row = {
+            "operator": rule.op_type,
+            "since opset": rule.since,
+            "inputs": [role.value for role in rule.roles] + (["..."] if rule.variadic else []),
+            "output": rule.output.value,
+        }
+        placements = {name: k.placement.value for name, k in kernels.items() if k is not None}
+        rows.append({**row, "integers on": placements})
+    return rows
+
+
+def _passes() -> list[Row]:
+    from edgeq.passes.pipelines import FINALIZE, PREPARE
+
+    return [*_pipeline("prepare", PREPARE), *_pipeline("finalize", FINALIZE)]
+
+
+def _pipeline(stage: str, pipeline: Pipeline) -> list[Row]:
+    from edgeq.passes.pipelines import Repeat
+
+    flat: dict[str, Pass] = {}
+    for step in pipeline:
+        for each in step.passes if isinstance(step, Repeat) else (step,):
+            flat.setdefault(each.__name__, each)
+    return [
+        {"name": name, "stage": stage, "summary": (each.__doc__ or "").strip().partition("\n")[0]}
+        for name, each in flat.items()
+    ]
+
+
+def _metrics() -> list[Row]:
+    from edgeq.metrics.named import METRICS
+
+    return [
+        {
+            "name": metric.name,
+            "summary": metric.summary,
+            "better": "higher" if metric.higher_is_better else "lower",
+        }
+        for metric in METRICS
+    ]
+
+
+KINDS: Mapping[str, Callable[[], list[Row]]] = {
+    "calibrators": _calibrators,
+    "targets": _targets,
+    "ops": _ops,
+    "passes": _passes,
+    "metrics": _metrics,
+}
+TITLES = {
+    "calibrators": "Calibrators: --calibrator NAME[:key=value,...]",
+    "targets": "Targets: --target NAME",
+    "ops": "Operators that edgeq can put into integers",
+    "passes": "Graph passes, in the order in which they run",
+    "metrics": "Metrics: --metric NAME, or module:function, or FILE.py:function",
+}

@@ -1,0 +1,64 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEBUG = "edgeq.debug"
+"""Key of the click context's ``meta`` that says whether tracebacks are shown."""
+
+PATH = click.Path(path_type=Path)
+"""A path that is checked where it is used, so that all messages are of one kind."""
+
+AT_LEAST_ONE = click.IntRange(min=1)
+NOT_NEGATIVE = click.IntRange(min=0)
+
+
+def _keep_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[DEBUG] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_keep_debug,
+    help="Show tracebacks.",
+)
+
+
+def json_option(what: str) -> Callable[[Any], Any]:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON, only that.")
+
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+threads_option = click.option(
+    "--threads",
+    type=NOT_NEGATIVE,
+    default=0,
+    metavar="N",
+    help="Threads inside an operator; 0 (default): all cores.",
+)
+max_samples_option = click.option(
+    "--max-samples", type=AT_LEAST_ONE, metavar="N", help="Read so many samples at most."
+)
+metric_option = click.option(
+    "--metric",
+    metavar="METRIC",
+    help="top1, top5, module:function or FILE.py:function, with #KEY to pick a number; a leading "
+    "- means lower is better.",
+)
+max_drop_option = click.option(
+    "--max-drop",
+    metavar="X",
+    help="Allowed loss of the metric: 0.5% of the fp32 score, or a number in its own unit.",
+)

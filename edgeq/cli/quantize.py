@@ -1,0 +1,200 @@
+"""``edgeq quantize``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeq.cli import options
+from edgeq.cli.output import check_output, check_report, write_text
+from edgeq.cli.progress import progress_bar
+from edgeq.cli.show import show, show_json
+from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
+from edgeq.report.text import file_size, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.api import QuantizationResult
+    from edgeq.graph.saver import SavedModel
+
+SCHEMES = ("int8",)
+PLANNED_SCHEMES = ("a16w8", "dynamic", "w8", "w4", "w2", "fp16", "bf16", "fp8")
+"""Part of the command line's contract, and still to come."""
+
+_REMEDY = (
+    "Give more typical samples, keep the worst layers of the report in float with --exclude, or "
+    "take the file as it is with --keep-best"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """The command line, parsed."""
+
+    model: Path
+    calib: str | None
+    output: Path | None
+    scheme: str
+    target: str
+    calibrator: str | None
+    recipe: Path | None
+    exclude: tuple[str, ...]
+    max_samples: int | None
+    threads: int
+    seed: int
+    evaluation: str | None
+    metric: str | None
+    max_drop: str | None
+    keep_best: bool
+    report: tuple[Path, ...]
+    no_validate: bool
+    quiet: bool
+    as_json: bool
+
+    @property
+    def target_file(self) -> Path:
+        """Where the result goes."""
+        return self.output or self.model.with_name(f"{self.model.stem}.int8.onnx")
+
+
+@click.command(short_help="Quantize a model to int8.")
+@click.argument("model", type=options.PATH)
+@click.option(
+    "--calib",
+    metavar="DATA",
+    help="Calibration samples: a folder (pictures, .npy, .npz, .wav, ONNX test data), one .npz, "
+    "module:callable or FILE.py:callable.",
+)
+@click.option("-o", "--output", type=options.PATH, metavar="OUT", help="Default: MODEL.int8.onnx.")
+@click.option("--scheme", default="int8", show_default=True, metavar="SCHEME", help="How to store.")
+@click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="What the model shall run on; see edgeq list targets.",
+)
+@click.option(
+    "--calibrator",
+    metavar="NAME[:key=value,...]",
+    help="How ranges are found; default: auto. See edgeq list calibrators.",
+)
+@click.option("--recipe", type=options.PATH, metavar="FILE.toml", help="Choices in a file.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Node names or operators that stay float; * and ? match anything. Repeatable.",
+)
+@options.max_samples_option
+@options.threads_option
+@click.option(
+    "--seed", type=options.NOT_NEGATIVE, default=0, metavar="N", help="Of the samples kept."
+)
+@click.option("--eval", "evaluation", metavar="DATA", help="Labelled samples for the metric.")
+@options.metric_option
+@options.max_drop_option
+@click.option("--keep-best", is_flag=True, help="Write the model even if it failed.")
+@click.option(
+    "--report",
+    type=options.PATH,
+    multiple=True,
+    metavar="FILE.json",
+    help="Write the report, also of a failed run. Repeatable.",
+)
+@click.option("--no-validate", is_flag=True, help="Do not judge coverage, closeness and speed.")
+@options.quiet_option
+@options.json_option("the report")
+@options.debug_option
+def quantize(**given: Any) -> None:
+    """Quantize MODEL to int8, run it, and tell how close and how fast it is."""
+    request = _Request(**given)
+    _check(request)
+    result = _quantize(request)
+    saved = _save(request, result)
+    for file in request.report:
+        write_text(file, result.report.to_json() + "\n")
+    if request.as_json:
+        show_json(result.report.to_dict())
+    elif not request.quiet:
+        _show(result, saved)
+    if not result.passed:
+        raise ValidationFailed(
+            "; ".join(result.report.verdict.failures),
+            where="validation failed",
+            remedy=f"Nothing was written. {_REMEDY}"
+            if saved is None
+            else "It was written (--keep-best)",
+        )
+
+
+def _check(request: _Request) -> None:
+    """Refuse what can be refused before any work is done."""
+    _check_scheme(request.scheme)
+    if request.calib is None:
+        raise RecipeError(
+            f"scheme {request.scheme} needs samples to find ranges",
+            where="--calib",
+            remedy="Give --calib DATA: a folder or .npz of typical inputs, 64 to 256 of them",
+        )
+    reads = [request.model, *([request.recipe] if request.recipe else [])]
+    if request.model.is_file():
+        check_output(request.target_file, "-o", reads)
+    for file in request.report:
+        check_report(file, [*reads, request.target_file])
+
+
+def _check_scheme(scheme: str) -> None:
+    if scheme in PLANNED_SCHEMES:
+        raise UnsupportedError(
+            f"the scheme {scheme!r} does not exist yet",
+            where="--scheme",
+            remedy=f"Use --scheme {', '.join(SCHEMES)}",
+        )
+    if scheme not in SCHEMES:
+        raise RecipeError(
+            f"unknown scheme {scheme!r}",
+            where="--scheme",
+            remedy=nearest(scheme, SCHEMES),
+        )
+
+
+def _quantize(request: _Request) -> QuantizationResult:
+    with progress_bar(silent=request.quiet or request.as_json) as progress:
+        from edgeq import api
+
+        return api.quantize(
+            request.model,
+            request.calib,
+            scheme=request.scheme,
+            target=request.target,
+            calibrator=request.calibrator,
+            recipe=request.recipe,
+            exclude=request.exclude,
+            max_samples=request.max_samples,
+            threads=request.threads,
+            seed=request.seed,
+            evaluation_data=request.evaluation,
+            metric=request.metric,
+            max_drop=request.max_drop,
+            validate=not request.no_validate,
+            progress=progress,
+        )
+
+
+def _save(request: _Request, result: QuantizationResult) -> SavedModel | None:
+    if not (result.passed or request.keep_best):
+        return None
+    return result.save(request.target_file, even_if_failed=request.keep_best)
+
+
+def _show(result: QuantizationResult, saved: SavedModel | None) -> None:
+    from edgeq.report.terminal import render
+
+    show(render(result.report))
+    if saved is not None:
+        files = " and ".join(printable(str(file)) for file in saved.files)
+        click.echo(f"\nWrote {files} ({file_size(saved.size_bytes)})")

@@ -1,0 +1,102 @@
+"""``edgeq validate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeq.cli import options
+from edgeq.cli.progress import progress_bar
+from edgeq.cli.show import show, show_json
+from edgeq.errors import RecipeError, ValidationFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.validation.verdict import Thresholds
+
+
+@click.command(short_help="Judge a model against another.")
+@click.argument("reference", type=options.PATH)
+@click.argument("candidate", type=options.PATH)
+@click.option("--data", required=True, metavar="DATA", help="Samples, labelled for --metric.")
+@click.option("--min-sqnr", type=float, metavar="DB", help="Of every float output.")
+@click.option("--min-cosine", type=click.FloatRange(-1, 1), metavar="X", help="Of every output.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Fraction of samples with the same best class.",
+)
+@options.max_drop_option
+@options.metric_option
+@click.option(
+    "--min-speedup",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Time of REFERENCE / time of CANDIDATE.",
+)
+@options.max_samples_option
+@options.threads_option
+@click.option("--verbose", "-v", is_flag=True, help="Show every layer, not only bad ones.")
+@options.quiet_option
+@options.json_option("the report")
+@options.debug_option
+def validate(
+    *,
+    reference: Path,
+    candidate: Path,
+    data: str,
+    max_samples: int | None,
+    threads: int,
+    metric: str | None,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Run REFERENCE and CANDIDATE on the same samples and judge the difference.
+
+    Without a --min or --max option the outputs have to reach 10 dB SQNR and a cosine of 0.95;
+    with any of them, exactly what is asked for is judged.
+    """
+    thresholds = _thresholds(asked, metric)
+    with progress_bar(silent=quiet or as_json) as progress:
+        from edgeq import api
+
+        result = api.validate(
+            reference,
+            candidate,
+            data,
+            thresholds=thresholds,
+            metric=metric,
+            max_samples=max_samples,
+            threads=threads,
+            progress=progress,
+        )
+    if as_json:
+        show_json(result.report.to_dict())
+    elif not quiet:
+        from edgeq.report.terminal import render
+
+        show(render(result.report, all_layers=verbose))
+    if not result.passed:
+        raise ValidationFailed("; ".join(result.report.verdict.failures), where="validation failed")
+
+
+def _thresholds(asked: dict[str, Any], metric: str | None) -> Thresholds | None:
+    """What the options ask for; None where they ask for nothing."""
+    from edgeq.validation.verdict import Thresholds, parse_drop
+
+    drop: str | None = asked["max_drop"]
+    if drop is not None and metric is None:
+        raise RecipeError(
+            "there is no metric that could drop",
+            where="--max-drop",
+            remedy="Add --metric, such as top1 or FILE.py:function",
+        )
+    given = {name: value for name, value in asked.items() if value is not None}
+    if drop is not None:
+        given["max_drop"], given["relative_drop"] = parse_drop(drop)
+    return Thresholds(**given) if given else None

@@ -1,0 +1,266 @@
+"""The report as a summary in the terminal.
+
+Names come from models of strangers: they go into the terminal as :func:`plain` text, never as
+markup.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.report.text import amount, counted, file_size, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from edgeq.report.document import Report
+    from edgeq.runtime.latency import LatencyComparison, Timing
+    from edgeq.validation.coverage import FloatNode
+    from edgeq.validation.verdict import Score
+
+FAR_OFF_DB = 20.0
+"""Below this SQNR of an output the layers are listed."""
+
+_FLOAT_NODES = 8
+_WORST_LAYERS = 5
+_SVG_WIDTH = 88
+
+
+def render(report: Report, *, all_layers: bool = False) -> RenderableType:
+    """The summary that a colleague understands.
+
+    Args:
+        report: What was done and measured.
+        all_layers: List every layer in the order of the graph, not only the worst where the
+            outputs are far off.
+    """
+    parts: list[RenderableType] = [_headline(report), _facts(report)]
+    parts += [part for part in (_outputs(report), _latency(report)) if part is not None]
+    parts += [
+        part for part in (_float_nodes(report), _layers(report, all_layers)) if part is not None
+    ]
+    parts += [_sentences("warning", "yellow", report.warnings)] if report.warnings else []
+    parts += [_sentences("note", "dim", report.notes)] if report.notes else []
+    return Group(*_spaced(parts))
+
+
+def export_svg(report: Report) -> str:
+    """The same summary as a picture."""
+    console = Console(record=True, width=_SVG_WIDTH, file=io.StringIO(), force_terminal=True)
+    console.print(render(report))
+    return console.export_svg(title="edgeq")
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text that is shown as it is: no markup, no escape sequences, broken where it must be."""
+    return Text(printable(text), style=style, overflow="fold")
+
+
+def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
+    """An empty table in the style of all of them.
+
+    Args:
+        title: What it shows.
+        columns: Headings.
+        numbers: Those of ``columns`` that hold numbers: aligned right, never broken.
+    """
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        if column in numbers:
+            made.add_column(column, justify="right", no_wrap=True)
+        else:
+            made.add_column(column, overflow="fold")
+    return made
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Table:
+    """Names and values, aligned."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(plain(name), plain(value))
+    return grid
+
+
+def _spaced(parts: list[RenderableType]) -> Iterator[RenderableType]:
+    for index, part in enumerate(parts):
+        if index:
+            yield Text()
+        yield part
+
+
+def _headline(report: Report) -> RenderableType:
+    passed = report.verdict.passed
+    head = Text(report.verdict.text, style="bold green" if passed else "bold red")
+    said = [*_size_words(report), *_speed_words(report.latency), *_closeness_words(report)]
+    head.append(f": {', '.join(said)}" if said else "", style="bold")
+    lines: list[RenderableType] = [head]
+    lines += [plain(f"failed: {failure}", "red") for failure in report.verdict.failures]
+    return Group(*lines)
+
+
+def _size_words(report: Report) -> Iterator[str]:
+    small, large = sorted((report.fp32_bytes, report.candidate_bytes))
+    if small:
+        word = "smaller" if report.candidate_bytes <= report.fp32_bytes else "larger"
+        yield f"{large / small:.2f} times {word}"
+
+
+def _speed_words(latency: Sequence[LatencyComparison]) -> Iterator[str]:
+    if latency:
+        best = max(latency, key=lambda comparison: comparison.speedup)
+        threads = counted(best.threads, "thread") if best.threads else "all threads"
+        if best.speedup >= 1:
+            yield f"{best.speedup:.2f} times faster with {threads}"
+        else:
+            yield f"SLOWER ({1 / max(best.speedup, 1e-9):.2f} times the time with {threads})"
+
+
+def _closeness_words(report: Report) -> Iterator[str]:
+    if not report.outputs:
+        return
+    worst = min(closeness.sqnr_db for closeness in report.outputs.values())
+    far = "FAR OFF " if worst < FAR_OFF_DB else ""
+    where = "worst output" if len(report.outputs) > 1 else "output"
+    yield f"{where} {far}at {worst:.1f} dB SQNR"
+
+
+def _facts(report: Report) -> RenderableType:
+    path = report.model.path
+    name = "a model in memory" if path is None else path.name
+    how = [f"{report.scheme} for {report.target}" if report.scheme else f"for {report.target}"]
+    if report.calibrator:
+        how.append(f"calibrator {report.calibrator}")
+    how.append(counted(report.samples, "sample"))
+    ratio = report.candidate_bytes / max(report.fp32_bytes, 1)
+    rows = [
+        ("model", f"{name} (opset {report.model.opset})"),
+        ("result", ", ".join(how)),
+        (
+            "size",
+            f"{file_size(report.fp32_bytes)} -> {file_size(report.candidate_bytes)} ({ratio:.0%})",
+        ),
+        *_coverage_rows(report),
+        *_metric_rows(report.metric),
+        ("took", f"{sum(report.timings.values()):.1f} s, {report.peak_rss_mb:.0f} MB at most"),
+    ]
+    return facts(rows)
+
+
+def _coverage_rows(report: Report) -> Iterator[tuple[str, str]]:
+    coverage = report.coverage
+    if coverage is None:
+        yield "integers", "not measured"
+        return
+    yield (
+        "integers",
+        f"{coverage.ratio:.1%} of {amount(coverage.total)} multiply-accumulates, "
+        f"{counted(coverage.leftover_qdq, 'leftover Q/DQ node')}",
+    )
+
+
+def _metric_rows(score: Score | None) -> Iterator[tuple[str, str]]:
+    if score is not None:
+        change = "worse" if score.drop > 0 else "better"
+        yield (
+            "metric",
+            f"{score.name}: {score.fp32:.4f} -> {score.candidate:.4f}"
+            + (f" ({abs(score.drop):.4f} {change})" if score.drop else " (the same)"),
+        )
+
+
+def _outputs(report: Report) -> RenderableType | None:
+    if not report.outputs:
+        return None
+    columns = ("output", "SQNR dB", "cosine", "max error", "top-1 same")
+    made = table("Closeness to fp32", *columns, numbers=columns[1:])
+    for name, closeness in report.outputs.items():
+        style = "" if closeness.finite and closeness.sqnr_db >= FAR_OFF_DB else "red"
+        agreement = closeness.top1_agreement
+        made.add_row(
+            plain(name),
+            Text(f"{closeness.sqnr_db:.1f}" if closeness.finite else "not finite", style),
+            f"{closeness.cosine:.4f}",
+            f"{closeness.max_abs_error:.3g}",
+            "" if agreement is None else f"{agreement:.1%}",
+        )
+    return made
+
+
+def _latency(report: Report) -> RenderableType | None:
+    if not report.latency:
+        return None
+    columns = ("threads", "fp32 ms", report.scheme or "candidate ms", "speed-up")
+    made = table("Time of one run: median (quartiles)", *columns, numbers=columns)
+    for comparison in report.latency:
+        slower = comparison.speedup < 1
+        made.add_row(
+            str(comparison.threads or "all"),
+            _timing(comparison.fp32),
+            _timing(comparison.candidate),
+            Text(f"{comparison.speedup:.2f}{' slower' if slower else ''}", "red" if slower else ""),
+        )
+    return made
+
+
+def _timing(timing: Timing) -> str:
+    return f"{timing.median_ms:.3g} ({timing.p25_ms:.3g} to {timing.p75_ms:.3g})"
+
+
+def _float_nodes(report: Report) -> RenderableType | None:
+    coverage = report.coverage
+    if coverage is None or not coverage.float_nodes:
+        return None
+    shown = coverage.float_nodes[:_FLOAT_NODES]
+    rest = len(coverage.float_nodes) - len(shown)
+    title = f"Left in float{f' (and {rest} more)' if rest else ''}"
+    made = table(title, "node", "operator", "MACs", "why", numbers=("operator", "MACs"))
+    made.columns[1].justify = "left"
+    for node in shown:
+        made.add_row(
+            plain(node.name), plain(node.op_type), _share(node, coverage.total), plain(node.reason)
+        )
+    return made
+
+
+def _share(node: FloatNode, total: int) -> str:
+    if node.macs is None:
+        return "?"
+    return f"{node.macs / total:.1%}" if total else amount(node.macs)
+
+
+def _layers(report: Report, everything: bool) -> RenderableType | None:
+    far = any(closeness.sqnr_db < FAR_OFF_DB for closeness in report.outputs.values())
+    if not report.layers or not (far or everything):
+        return None
+    title = "Layers" if everything else "Worst layers"
+    worst = sorted(report.layers, key=lambda layer: layer.sqnr_db)[:_WORST_LAYERS]
+    made = table(title, "layer", "operator", "SQNR dB", numbers=("SQNR dB",))
+    for layer in report.layers if everything else worst:
+        made.add_row(plain(layer.name), plain(layer.op_type), f"{layer.sqnr_db:.1f}")
+    return made
+
+
+def _sentences(kind: str, style: str, sentences: Sequence[str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=style, no_wrap=True)
+    grid.add_column(style=style, overflow="fold")
+    for sentence in sentences:
+        grid.add_row(kind, plain(sentence))
+    return grid

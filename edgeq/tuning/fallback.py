@@ -1,0 +1,113 @@
+"""Leaving the layers float that cost most accuracy, when the whole is too far off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.quantization.plan import NodeForm
+from edgeq.validation.layers import compare_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgeq.quantization.plan import QuantPlan
+    from edgeq.tuning.candidate import Candidate, Workshop
+    from edgeq.validation.layers import LayerFidelity
+
+FLOAT_SHARE = 0.4
+"""Fraction of the multiply-accumulates that may be given up for accuracy."""
+
+NEGLIGIBLE_SHARE = 0.002
+"""A layer with less than this fraction of the arithmetic gains nothing worth having in integers."""
+
+_GAIN_DB = 0.5
+_LAYER_SAMPLES = 4
+_REASON = "int8 costs accuracy here: measured on calibration samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What leaving layers float brought.
+
+    Attributes:
+        best: The closest candidate; the one given if nothing helped.
+        note: What was left float, and what it brought.
+    """
+
+    best: Candidate
+    note: str
+
+
+def leave_float(
+    workshop: Workshop, start: Candidate, macs: Mapping[str, int | None], goal_db: float
+) -> Fallback:
+    """Try ever larger sets of layers in float until the goal is met or the arithmetic given up.
+
+    First the layers that hold a negligible part of the arithmetic (the gates of squeeze-and-excite
+    blocks are such), then those at whose output the SQNR falls furthest, 1, 2, 4, ... at a time.
+
+    Args:
+        workshop: Builds and measures.
+        start: The candidate to improve.
+        macs: Multiply-accumulates per compute node.
+        goal_db: Stop when the worst output reaches this.
+    """
+    best = start
+    small = list(_negligible(start.plan, macs))
+    for nodes in (small, *_prefixes(workshop, start, macs)):
+        if not nodes:
+            continue
+        attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
+        if attempt.sqnr_db > best.sqnr_db + _GAIN_DB:
+            best = attempt
+        if best.sqnr_db >= goal_db:
+            break
+    count = len(best.choice.excluded) - len(start.choice.excluded)
+    return Fallback(
+        best,
+        f"{count} layers stay float because int8 costs accuracy there: "
+        f"{start.sqnr_db:.1f} -> {best.sqnr_db:.1f} dB",
+    )
+
+
+def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str]:
+    total = sum(count or 0 for count in macs.values())
+    for decision in plan.decisions:
+        count = macs.get(decision.node)
+        if decision.form is NodeForm.STATIC and count is not None:
+            if count < NEGLIGIBLE_SHARE * total:
+                yield decision.node
+
+
+def _prefixes(
+    workshop: Workshop, start: Candidate, macs: Mapping[str, int | None]
+) -> Iterator[list[str]]:
+    """Growing sets of the layers where the SQNR falls furthest, within :data:`FLOAT_SHARE`."""
+    layers = compare_layers(
+        workshop.prepared, start.model, start.plan, workshop.samples[:_LAYER_SAMPLES]
+    )
+    static = {d.node for d in start.plan.decisions if d.form is NodeForm.STATIC}
+    ranked = [name for name in _by_fall(layers) if name in static]
+    total = sum(count or 0 for count in macs.values())
+    affordable: list[str] = []
+    spent = 0
+    for name in ranked:
+        spent += macs.get(name) or 0
+        if spent > FLOAT_SHARE * total:
+            break
+        affordable.append(name)
+    size = 1
+    while size < 2 * len(affordable):
+        yield affordable[:size]
+        size *= 2
+
+
+def _by_fall(layers: Sequence[LayerFidelity]) -> list[str]:
+    """Names of layers, the one whose output lies furthest under its predecessor's first."""
+    falls = []
+    before = max((layer.sqnr_db for layer in layers), default=0.0)
+    for layer in layers:
+        falls.append((layer.sqnr_db - before, layer.name))
+        before = layer.sqnr_db
+    return [name for _, name in sorted(falls)]
