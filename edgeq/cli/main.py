@@ -105,8 +105,10 @@ def _usage(error: click.UsageError) -> str:
     return error.format_message()
 
 
-def _see_help(error: click.UsageError) -> str | None:
-    return None if error.ctx is None else f"See: {error.ctx.command_path} --help"
+def _see_help(error: click.UsageError) -> str:
+    # click's parser does not always say which command it was parsing for.
+    path = error.ctx.command_path if error.ctx is not None else "edgeq"
+    return f"See: {path} --help"
 
 
 @click.group(

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 )
 @options.max_samples_option
 @options.threads_option
-@click.option("--verbose", "-v", is_flag=True, help="Show every layer, not only bad ones.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="List every node left in float and every layer."
+)
 @options.quiet_option
 @options.json_option("the report")
 @options.debug_option
@@ -80,7 +82,7 @@ def validate(
     elif not quiet:
         from edgeq.report.terminal import render
 
-        show(render(result.report, all_layers=verbose))
+        show(render(result.report, everything=verbose))
     if not result.passed:
         raise ValidationFailed("; ".join(result.report.verdict.failures), where="validation failed")
 

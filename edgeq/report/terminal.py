@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 FAR_OFF_DB = 20.0
 """Below this SQNR of an output the layers are listed."""
 
+_GIVEN = "given"
+"""What stands for the scheme of a candidate that somebody else made."""
+
 _FLOAT_NODES = 8
 _WORST_LAYERS = 5
 _SVG_WIDTH = 88
 
 
-def render(report: Report, *, all_layers: bool = False) -> RenderableType:
+def render(report: Report, *, everything: bool = False) -> RenderableType:
     """The summary that a colleague understands.
 
     Args:
         report: What was done and measured.
-        all_layers: List every layer in the order of the graph, not only the worst where the
-            outputs are far off.
+        everything: List every float node, and every layer in the order of the graph; otherwise
+            the heaviest nodes, and the worst layers where an output is far off.
     """
     parts: list[RenderableType] = [_headline(report), _facts(report)]
     parts += [part for part in (_outputs(report), _latency(report)) if part is not None]
@@ -144,14 +147,13 @@ def _closeness_words(report: Report) -> Iterator[str]:
 def _facts(report: Report) -> RenderableType:
     path = report.model.path
     name = "a model in memory" if path is None else path.name
-    how = [f"{report.scheme} for {report.target}" if report.scheme else f"for {report.target}"]
-    if report.calibrator:
-        how.append(f"calibrator {report.calibrator}")
-    how.append(counted(report.samples, "sample"))
+    how = [counted(report.samples, "sample")]
+    if report.scheme != _GIVEN:
+        how = [f"{report.scheme} for {report.target}", f"calibrator {report.calibrator}", *how]
     ratio = report.candidate_bytes / max(report.fp32_bytes, 1)
     rows = [
         ("model", f"{name} (opset {report.model.opset})"),
-        ("result", ", ".join(how)),
+        ("run", ", ".join(how)),
         (
             "size",
             f"{file_size(report.fp32_bytes)} -> {file_size(report.candidate_bytes)} ({ratio:.0%})",
@@ -206,7 +208,8 @@ def _outputs(report: Report) -> RenderableType | None:
 def _latency(report: Report) -> RenderableType | None:
     if not report.latency:
         return None
-    columns = ("threads", "fp32 ms", report.scheme or "candidate ms", "speed-up")
+    candidate = "candidate" if report.scheme == _GIVEN else report.scheme
+    columns = ("threads", "fp32 ms", f"{candidate} ms", "speed-up")
     made = table("Time of one run: median (quartiles)", *columns, numbers=columns)
     for comparison in report.latency:
         slower = comparison.speedup < 1
@@ -223,11 +226,11 @@ def _timing(timing: Timing) -> str:
     return f"{timing.median_ms:.3g} ({timing.p25_ms:.3g} to {timing.p75_ms:.3g})"
 
 
-def _float_nodes(report: Report) -> RenderableType | None:
+def _float_nodes(report: Report, everything: bool) -> RenderableType | None:
     coverage = report.coverage
     if coverage is None or not coverage.float_nodes:
         return None
-    shown = coverage.float_nodes[:_FLOAT_NODES]
+    shown = coverage.float_nodes[: None if everything else _FLOAT_NODES]
     rest = len(coverage.float_nodes) - len(shown)
     title = f"Left in float{f' (and {rest} more)' if rest else ''}"
     made = table(title, "node", "operator", "MACs", "why", numbers=("operator", "MACs"))

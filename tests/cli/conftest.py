@@ -1,11 +1,11 @@
 """Runs the program in this process, and makes files to run it on."""
 
+import models
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 
-import models
 from edgeq.cli.main import edgeq
 
 

@@ -74,7 +74,7 @@ def test_without_a_command_the_help_is_shown(run):
         (["quantise", "m.onnx"], "no command 'quantise'. Did you mean 'quantize'?"),
         (["zzz"], "Known: inspect, list, quantize, validate"),
         (["--jsn"], "no option '--jsn'"),
-        (["quantize", "m.onnx", "--calib-data", "d"], "'--calib-data'. Did you mean '--calib'?"),
+        (["quantize", "m.onnx", "--callib", "d"], "'--callib'. Did you mean '--calib'?"),
         (["quantize", "m.onnx", "--max-sample", "3"], "Did you mean '--max-samples'?"),
         (["quantize", "m.onnx", "--threads", "two"], "'--threads'"),
         (["quantize", "m.onnx", "--max-samples", "0"], "'--max-samples'"),

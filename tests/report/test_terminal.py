@@ -100,7 +100,7 @@ def test_far_off_outputs_are_said_to_be_and_the_worst_layers_are_named():
 
 
 def test_all_layers_are_shown_when_asked_for():
-    said = words(GOOD, all_layers=True)
+    said = words(GOOD, everything=True)
     assert said.index("layer0") < said.index("layer9")
 
 
@@ -132,6 +132,20 @@ def test_what_was_not_measured_is_left_out():
     assert "integers not measured" in said
     assert "SQNR" not in said
     assert "threads" not in said
+
+
+def test_a_candidate_of_unknown_origin_is_called_that():
+    said = words(replace(GOOD, scheme="given", calibrator="given"))
+    assert "run 128 samples size" in said
+    assert "candidate ms" in said
+    assert "given" not in said
+
+
+def test_every_float_node_is_shown_when_asked_for():
+    report = replace(GOOD, coverage=replace(GOOD.coverage, float_nodes=NODES))
+    said = words(report, everything=True)
+    assert "/block.10/MatMul" in said
+    assert "more)" not in said
 
 
 def test_odd_numbers_do_not_break_it():
