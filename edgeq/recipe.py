@@ -60,12 +60,15 @@ def load_recipe(path: str | Path) -> Recipe:
             f"cannot read the recipe: {error.strerror}", where=where, remedy="Check the path"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"not a TOML file: {error}", where=where, remedy="Mend the line") from error
+        raise RecipeError(
+            f"not a TOML file: {error}", where=where, remedy="Mend the line"
+        ) from error
     known = {field.name for field in fields(Recipe)}
     for key in table:
         if key not in known:
             raise RecipeError(f"unknown key {key!r}", where=where, remedy=nearest(key, known))
-    return Recipe(**{key: _checked(key, value, where) for key, value in table.items()})
+    changes = {key: _checked(key, value, where) for key, value in table.items()}
+    return Recipe().with_changes(**changes)
 
 
 def _checked(key: str, value: Any, where: str) -> str | tuple[str, ...]:

@@ -67,9 +67,7 @@ def measure_latency(
     return tuple(found)
 
 
-def score(
-    metric: str, source: SampleSource, reference: Session, candidate: Session
-) -> Score:
+def score(metric: str, source: SampleSource, reference: Session, candidate: Session) -> Score:
     """Score both models with a task metric on labelled data.
 
     Args:
@@ -98,8 +96,6 @@ def score(
     return Score(metric, chosen(left, labels), chosen(right, labels), chosen.higher_is_better)
 
 
-def open_evaluation(
-    data: object, model: ir.Model, max_samples: int | None = None
-) -> SampleSource:
+def open_evaluation(data: object, model: ir.Model, max_samples: int | None = None) -> SampleSource:
     """Open evaluation data for a model."""
     return open_source(data, input_specs(model), max_samples=max_samples)

@@ -44,9 +44,12 @@ if TYPE_CHECKING:
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
     from edgeq.progress import Progress
+    from edgeq.runtime.latency import LatencyComparison
     from edgeq.targets import TargetProfile
     from edgeq.tuning.default import Search
     from edgeq.types import Sample
+    from edgeq.validation.coverage import Coverage
+    from edgeq.validation.layers import LayerFidelity
     from edgeq.validation.verdict import Score
 
 SCHEMES = ("int8",)
@@ -231,7 +234,10 @@ def _report(work: _Work, options: _Options, stages: Stages) -> Report:
     """Run, measure and judge what came out."""
     kept, plan = work.collection.kept, work.found.best.plan
     config = SessionConfig(options.threads, entries=options.target.session_entries)
-    coverage, layers, latency, metric = None, (), (), None
+    coverage: Coverage | None = None
+    layers: tuple[LayerFidelity, ...] = ()
+    latency: tuple[LatencyComparison, ...] = ()
+    metric: Score | None = None
     with stages.stage("validate"):
         original = Session(work.loaded.model, SessionConfig(options.threads), what="the original")
         result = Session(work.final, config, what="the quantized model")
@@ -296,5 +302,3 @@ def _notes(work: _Work) -> tuple[str, ...]:
     if dynamic:
         notes.append(f"{dynamic} nodes quantize their input while running (dynamic)")
     return tuple(dict.fromkeys(notes))
-
-

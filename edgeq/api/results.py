@@ -37,9 +37,7 @@ class QuantizationResult:
         """Whether validation found the result good."""
         return self.report.verdict.passed
 
-    def save(
-        self, path: str | os.PathLike[str], *, even_if_failed: bool = False
-    ) -> SavedModel:
+    def save(self, path: str | os.PathLike[str], *, even_if_failed: bool = False) -> SavedModel:
         """Write the model, whole or not at all.
 
         Args:

@@ -36,9 +36,7 @@ class KeptSamples(Sequence["Sample"]):
         seen: Samples that were offered.
     """
 
-    def __init__(
-        self, limit: int = KEPT_SAMPLES, memory: int = KEPT_BYTES, seed: int = 0
-    ) -> None:
+    def __init__(self, limit: int = KEPT_SAMPLES, memory: int = KEPT_BYTES, seed: int = 0) -> None:
         self._limit = limit
         self._memory = memory
         self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret

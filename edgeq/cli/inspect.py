@@ -39,12 +39,12 @@ def inspect(model: Path, *, target: str, as_json: bool) -> None:
 
     found = api.inspect(model, target=target)
     if as_json:
-        show_json(_document(found, target))
+        show_json(_document(found))
     else:
-        show(*_view(found, target))
+        show(*_view(found))
 
 
-def _document(found: Inspection, target: str) -> dict[str, Any]:
+def _document(found: Inspection) -> dict[str, Any]:
     def port(port: Any) -> dict[str, Any]:
         shape = None if port.shape is None else list(port.shape)
         return {"name": port.name, "dtype": port.dtype, "shape": shape}
@@ -59,7 +59,7 @@ def _document(found: Inspection, target: str) -> dict[str, Any]:
             "inputs": [port(each) for each in found.interface.inputs],
             "outputs": [port(each) for each in found.interface.outputs],
         },
-        "target": target,
+        "target": found.target,
         "nodes": dict(found.nodes),
         "parameters": found.parameters,
         "macs": found.macs,
@@ -71,12 +71,12 @@ def _document(found: Inspection, target: str) -> dict[str, Any]:
     }
 
 
-def _view(found: Inspection, target: str) -> list[RenderableType]:
+def _view(found: Inspection) -> list[RenderableType]:
     from rich.text import Text
 
     from edgeq.report.terminal import facts, plain
 
-    parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found, target)]
+    parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found)]
     if any(d.form.value == "float" for d in found.decisions):
         parts += [Text(), _left_float(found)]
     if found.notes:
@@ -100,8 +100,9 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     ]
 
 
-def _predicted(found: Inspection, target: str) -> RenderableType:
+def _predicted(found: Inspection) -> RenderableType:
     """How many nodes of each operator would run in which form."""
+    from edgeq.graph.macs import COMPUTE_OPS
     from edgeq.report.terminal import plain, table
 
     forms = ("static", "dynamic", "absorbed", "float")
@@ -109,21 +110,23 @@ def _predicted(found: Inspection, target: str) -> RenderableType:
     shown = [form for form in forms if any(f == form for _, f in counts)]
     headings = {"static": "int8", "dynamic": "int8 dynamic"}
     columns = [headings.get(form, form) for form in shown]
-    made = table(f"What would run in integers on {target}", "operator", *columns, numbers=columns)
-    for op in sorted({op for op, _ in counts}):
+    made = table(f"Would run on {found.target} in", "operator", *columns, numbers=columns)
+    for op in sorted({op for op, _ in counts}, key=lambda op: (op not in COMPUTE_OPS, op)):
         made.add_row(plain(op), *(str(counts[op, form] or "") for form in shown))
     return made
 
 
 def _left_float(found: Inspection) -> RenderableType:
     """What would stay float and why, nodes of one operator and reason together."""
+    from edgeq.graph.macs import COMPUTE_OPS
     from edgeq.report.terminal import plain, table
 
     groups: dict[tuple[str, str], list[NodeDecision]] = {}
     for decision in found.decisions:
         if decision.form.value == "float":
             groups.setdefault((decision.op_type, decision.reason), []).append(decision)
-    ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
+    # What multiplies comes first: the rest costs little, or only follows its neighbours.
+    ranked = sorted(groups.items(), key=lambda item: (item[0][0] not in COMPUTE_OPS, -len(item[1])))
     rest = len(ranked) - _FLOAT_NODES
     title = f"Would stay in float{f' (and {rest} more groups)' if rest > 0 else ''}"
     made = table(title, "operator", "nodes", "such as", "why", numbers=("nodes",))

@@ -19,7 +19,7 @@ def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
     Args:
         path: Where a file shall be written.
         option: The option that names it.
-        inputs: Files that are read and must stay as they are.
+        inputs: Files and folders that are read; they and what is in them must stay as they are.
 
     Raises:
         RecipeError: It is a folder or an input, or its folder is missing or not writable.
@@ -34,7 +34,7 @@ def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
         raise RecipeError(
             f"there is no folder {str(folder)!r}", where=where, remedy=f"Create it, or {other}"
         )
-    if any(_same(path, each) for each in inputs):
+    if any(_is_input(path, each) for each in inputs):
         raise RecipeError(
             "the output is a file that is read",
             where=where,
@@ -91,8 +91,9 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def _same(path: Path, other: Path) -> bool:
+def _is_input(path: Path, other: Path) -> bool:
+    if not (path.exists() and other.exists()):
+        return path.absolute() == other.absolute()
     # By identity where both exist: links and other spellings are the same file.
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return path.absolute() == other.absolute()
+    inside = other.is_dir() and path.resolve().is_relative_to(other.resolve())
+    return inside or path.samefile(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +16,6 @@ from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, neares
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
@@ -140,7 +139,8 @@ def _check(request: _Request) -> None:
             where="--calib",
             remedy="Give --calib DATA: a folder or .npz of typical inputs, 64 to 256 of them",
         )
-    reads = [request.model, *([request.recipe] if request.recipe else [])]
+    named = (request.model, request.recipe, request.calib, request.evaluation)
+    reads = [Path(each) for each in named if each is not None]
     if request.model.is_file():
         check_output(request.target_file, "-o", reads)
     for file in request.report:

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     ShapeOf = Callable[[ir.Value], tuple[int, ...] | None]
 
 COMPUTE_OPS = frozenset(
-    {"Conv", "ConvTranspose", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "LSTM", "GRU", "RNN"}
+    {
+        "Conv",
+        "ConvTranspose",
+        "ConvInteger",
+        "Gemm",
+        "MatMul",
+        "MatMulInteger",
+        "LSTM",
+        "GRU",
+        "RNN",
+    }
 )
 """The ops whose multiply-accumulates are counted: the ones that carry a network's weight."""
 

@@ -93,9 +93,7 @@ def take_place(old: ir.Value, new: ir.Value) -> None:
 
 def _through_identity(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """A fresh value equal to ``value``: an output needs a producer of its own."""
-    node = ir.Node(
-        "", "Identity", [value], outputs=[ir.Value(name=f"{name_of(value)}__identity")]
-    )
+    node = ir.Node("", "Identity", [value], outputs=[ir.Value(name=f"{name_of(value)}__identity")])
     node.name = f"{name_of(value)}__identity"
     graph.append(node)
     return node.outputs[0]

@@ -191,4 +191,4 @@ def _move_in(files: list[Path], targets: list[Path]) -> None:
 def serialized_size(model: ir.Model) -> int:
     """Bytes of the message that :func:`save` would write, and of the large tensors beside it."""
     parts = split(model, location="weights", minimum=_LARGE)
-    return parts.proto.ByteSize() + sum(extent.tensor.nbytes for extent in parts.extents)
+    return int(parts.proto.ByteSize()) + sum(extent.tensor.nbytes for extent in parts.extents)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.graph import constants
 from edgeq.graph.walk import name_of, node_name, nodes
-from edgeq.ops import Constraint, Role, rule_for
+from edgeq.ops import Constraint, Role
 from edgeq.quantization.eligibility import Candidate, classify
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.regions import Regions, grow

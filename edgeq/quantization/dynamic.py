@@ -53,8 +53,8 @@ def _product(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> Non
     graph, data = _graph(node), node.inputs[0]
     weight, source = _weight(node, entry)
     params = entry.params
-    transposed_input = bool(node.attributes.get_int("transA", 0)) and node.op_type == "Gemm"
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+    transposed_input = node.attributes.get_int("transA", 0) != 0
+    if node.attributes.get_int("transB", 0) != 0:
         weight = weight.T
         params = QuantParams(
             params.scale, params.zero_point, params.dtype, None if params.axis is None else 1

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes, values
-from edgeq.quantization import affine
 from edgeq.quantization.dynamic import insert_dynamic
 from edgeq.quantization.stored import IntegerConstants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
 
     from edgeq.quantization.plan import ActivationEntry, QuantPlan, WeightEntry
 

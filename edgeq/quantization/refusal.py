@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, macs
-from edgeq.graph.walk import nodes
+from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.plan import NodeForm
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def refuse_unreachable(
     """
     if any(d.form in (NodeForm.STATIC, NodeForm.DYNAMIC) for d in decisions.values()):
         return
-    compute = [node.name for node in nodes(model) if macs.is_compute(node)]
+    compute = [node_name(node) for node in nodes(model) if macs.is_compute(node)]
     reasons = Counter(decisions[name].reason for name in compute if name in decisions)
     if not compute:
         raise UnsupportedError(

@@ -62,7 +62,7 @@ def _hard_sigmoid(node: ir.Node) -> tuple[float, float]:
 
 
 def _gated(node: ir.Node, value: ir.Value, readers: set[ir.Node]) -> tuple[float, float]:
-    """x * HardSigmoid(x): zero wherever the gate is, so x need not be known below it."""
+    """X * HardSigmoid(x): zero wherever the gate is, so x need not be known below it."""
     for other in node.inputs:
         gate = None if other is None or other is value else other.producer()
         if gate is not None and gate in readers and is_op(gate, "HardSigmoid"):

@@ -54,7 +54,7 @@ def correct_biases(
         old, edge = constants.array(bias), EdgeRef(node_name(node), 1)
         if mean is None or old is None or bias is None or edge not in params:
             continue
-        new = (old + _shift(node, params[edge], mean)).astype(np.float32)
+        new = (old.astype(np.float64) + _shift(node, params[edge], mean)).astype(np.float32)
         name = names.value(f"{name_of(bias)}_corrected")
         node.replace_input_with(2, rewire.add_initializer(_graph(node), name, new))
     return copy
@@ -101,9 +101,7 @@ def _graph(node: ir.Node) -> ir.Graph:
 
 def _layers(model: ir.Model, plan: QuantPlan) -> list[ir.Node]:
     static = {d.node for d in plan.decisions if d.form is NodeForm.STATIC}
-    return [
-        node for node in nodes(model) if node.op_type in _CORRECTED_OPS and node.name in static
-    ]
+    return [node for node in nodes(model) if node.op_type in _CORRECTED_OPS and node.name in static]
 
 
 def _shift(node: ir.Node, params: QuantParams, mean: FloatArray) -> FloatArray:

@@ -46,10 +46,13 @@ def render(report: Report, *, everything: bool = False) -> RenderableType:
             the heaviest nodes, and the worst layers where an output is far off.
     """
     parts: list[RenderableType] = [_headline(report), _facts(report)]
-    parts += [part for part in (_outputs(report), _latency(report)) if part is not None]
-    parts += [
-        part for part in (_float_nodes(report), _layers(report, all_layers)) if part is not None
-    ]
+    tables = (
+        _outputs(report),
+        _latency(report),
+        _float_nodes(report, everything),
+        _layers(report, everything),
+    )
+    parts += [each for each in tables if each is not None]
     parts += [_sentences("warning", "yellow", report.warnings)] if report.warnings else []
     parts += [_sentences("note", "dim", report.notes)] if report.notes else []
     return Group(*_spaced(parts))
@@ -122,7 +125,7 @@ def _size_words(report: Report) -> Iterator[str]:
     small, large = sorted((report.fp32_bytes, report.candidate_bytes))
     if small:
         word = "smaller" if report.candidate_bytes <= report.fp32_bytes else "larger"
-        yield f"{large / small:.2f} times {word}"
+        yield f"{large / small:.2f}x {word}"
 
 
 def _speed_words(latency: Sequence[LatencyComparison]) -> Iterator[str]:
@@ -130,9 +133,9 @@ def _speed_words(latency: Sequence[LatencyComparison]) -> Iterator[str]:
         best = max(latency, key=lambda comparison: comparison.speedup)
         threads = counted(best.threads, "thread") if best.threads else "all threads"
         if best.speedup >= 1:
-            yield f"{best.speedup:.2f} times faster with {threads}"
+            yield f"{best.speedup:.2f}x faster with {threads}"
         else:
-            yield f"SLOWER ({1 / max(best.speedup, 1e-9):.2f} times the time with {threads})"
+            yield f"SLOWER ({1 / max(best.speedup, 1e-9):.2f}x the time with {threads})"
 
 
 def _closeness_words(report: Report) -> Iterator[str]:

@@ -110,7 +110,9 @@ def _read(optimized: ir.Model) -> ExecutedGraph:
     found = []
     for node in ir.traversal.RecursiveGraphIterator(optimized.graph):
         constants = tuple(
-            value.name for value in node.inputs if value is not None and value.is_initializer()
+            value.name
+            for value in node.inputs
+            if value is not None and value.is_initializer()
             if value.name
         )
         found.append(ExecutedNode(node.name or "", node.op_type, constants))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -10,15 +10,28 @@ from edgeq.errors import ModelError
 from edgeq.metrics import Fidelity, FidelityMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edgeq.runtime.session import Session
-    from edgeq.types import Sample
+    from edgeq.types import Array, Sample
+
+REMEMBERED_BYTES: Final = 256_000_000
+"""Bytes of reference outputs that are kept in memory."""
+
+
+class Runs(Protocol):
+    """Anything that answers samples."""
+
+    outputs: tuple[str, ...]
+
+    def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Output name -> array."""
+        ...
 
 
 def compare(
-    reference: Session,
-    candidate: Session,
+    reference: Runs,
+    candidate: Runs,
     samples: Iterable[Sample],
     pairs: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Fidelity]:
@@ -56,6 +69,41 @@ def compare(
                 meters.pop(name, None)
         wanted = {name: pair for name, pair in wanted.items() if name in meters}
     return {name: meter.result() for name, meter in meters.items()}
+
+
+class References:
+    """What a model answers to a few samples, computed once for many candidates.
+
+    Args:
+        session: The model that is right by definition.
+        samples: What to run it on.
+        memory: Bytes of answers to keep; samples beyond that are run again for each candidate.
+    """
+
+    def __init__(
+        self, session: Session, samples: Sequence[Sample], memory: int = REMEMBERED_BYTES
+    ) -> None:
+        self._session = session
+        self._samples = samples
+        self._memory = memory
+        self._answers: dict[int, dict[str, Array]] = {}
+        self.outputs: tuple[str, ...] = session.outputs
+
+    def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """The answer to one of the samples, as :meth:`Session.run` gives it."""
+        key = id(sample)
+        if key in self._answers:
+            return self._answers[key]
+        answer = self._session.run(sample, outputs)
+        size = sum(np.asarray(array).nbytes for array in answer.values())
+        if size <= self._memory:
+            self._memory -= size
+            self._answers[key] = answer
+        return answer
+
+    def compare(self, candidate: Session) -> dict[str, Fidelity]:
+        """Closeness of a candidate's outputs over the samples."""
+        return compare(self, candidate, self._samples)
 
 
 def _is_number(array: object) -> bool:

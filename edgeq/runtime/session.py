@@ -78,7 +78,7 @@ class Session:
         if isinstance(model, Path):
             return str(model)
         if tensor_bytes(model) <= _SERIALIZED_LIMIT:
-            return ir.to_proto(model).SerializeToString()
+            return bytes(ir.to_proto(model).SerializeToString())
         self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
         path = Path(self._folder.name) / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")

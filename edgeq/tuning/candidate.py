@@ -11,7 +11,7 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import choose_ranges
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement.bias_correction import channel_means, correct_biases
-from edgeq.runtime.paired import compare
+from edgeq.runtime.paired import References
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class Workshop:
         self._statistics = statistics
         self._calibrators = calibrators
         self._config = SessionConfig(threads, entries=target.session_entries)
-        self._reference = Session(original, SessionConfig(threads), what="the original")
+        session = Session(original, SessionConfig(threads), what="the original")
+        self._references = References(session, samples)
         self._means: dict[str, FloatArray] | None = None
 
     def build(self, choice: Choice) -> Candidate:
@@ -126,7 +127,7 @@ class Workshop:
             base = correct_biases(base, plan, self._input_means(plan))
         model = insert(base, plan)
         session = Session(model, self._config, what="the quantized model")
-        outputs = compare(self._reference, session, self.samples)
+        outputs = self._references.compare(session)
         return Candidate(choice, model, plan, ranges, outputs)
 
     def _annotate(self, excluded: Mapping[str, str]) -> tuple[Annotations, dict[str, str]]:

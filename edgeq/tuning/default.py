@@ -15,7 +15,7 @@ from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeq.tuning.candidate import Workshop
 
@@ -50,29 +50,30 @@ def search(
         macs: Multiply-accumulates per compute node.
     """
     notes: list[str] = []
-    best = _closest([workshop.build(choice) for choice in _choices(calibrators)])
-    if len(calibrators) > 1:
+    best = workshop.build(Choice(tuple(calibrators)))
+    if len(calibrators) > 1 and best.ranges:
+        alone = [workshop.build(Choice((name,))) for name in calibrators]
+        best = _closest([best, *alone])
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.sqnr_db:.1f} dB was the closest measured")
-    corrected = workshop.build(replace(best.choice, corrected=True))
-    if corrected.sqnr_db > best.sqnr_db + NOTICEABLE_DB:
-        notes.append(
-            f"Bias correction was kept: {best.sqnr_db:.1f} -> {corrected.sqnr_db:.1f} dB"
-        )
-        best = corrected
+    best = _corrected(workshop, best, notes)
     if best.sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, macs, COMFORT_DB)
         if found.best is not best:
             notes.append(found.note)
-        best = found.best
+            best = _corrected(workshop, found.best, notes)
     return Search(best, tuple(notes))
 
 
-def _choices(calibrators: Sequence[str]) -> Iterator[Choice]:
-    if len(calibrators) > 1:
-        yield Choice(tuple(calibrators))
-    for name in calibrators:
-        yield Choice((name,))
+def _corrected(workshop: Workshop, candidate: Candidate, notes: list[str]) -> Candidate:
+    """The candidate with bias correction, if that is noticeably closer."""
+    if candidate.choice.corrected:
+        return candidate
+    corrected = workshop.build(replace(candidate.choice, corrected=True))
+    if corrected.sqnr_db <= candidate.sqnr_db + NOTICEABLE_DB:
+        return candidate
+    notes.append(f"Bias correction was kept: {candidate.sqnr_db:.1f} -> {corrected.sqnr_db:.1f} dB")
+    return corrected
 
 
 def _closest(candidates: Sequence[Candidate]) -> Candidate:

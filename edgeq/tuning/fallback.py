@@ -75,9 +75,9 @@ def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str
     total = sum(count or 0 for count in macs.values())
     for decision in plan.decisions:
         count = macs.get(decision.node)
-        if decision.form is NodeForm.STATIC and count is not None:
-            if count < NEGLIGIBLE_SHARE * total:
-                yield decision.node
+        known = decision.form is NodeForm.STATIC and count is not None
+        if known and (count or 0) < NEGLIGIBLE_SHARE * total:
+            yield decision.node
 
 
 def _prefixes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from edgeq.quantization.plan import NodeForm
@@ -65,11 +66,8 @@ def _about_outputs(
     if not far:
         return
     steepest = steepest_falls(layers)
-    where = (
-        "; quality falls most at " + ", ".join(f"{n} ({a:.0f} -> {b:.0f} dB)" for n, a, b in steepest)
-        if steepest
-        else ""
-    )
+    named = ", ".join(f"{name} ({a:.0f} -> {b:.0f} dB)" for name, a, b in steepest)
+    where = f"; quality falls most at {named}" if named else ""
     yield (
         f"Outputs {', '.join(far)} are under {FAR_OFF_DB:g} dB SQNR{where}. Check the task score "
         "(--eval, --metric); exclude these layers (--exclude) if it suffers"
@@ -82,7 +80,7 @@ def steepest_falls(
     """The layers whose SQNR lies furthest under that of the layer before: (name, before, after)."""
     falls = [
         (now.name, before.sqnr_db, now.sqnr_db)
-        for before, now in zip(layers, layers[1:], strict=False)
+        for before, now in itertools.pairwise(layers)
         if now.sqnr_db < before.sqnr_db
     ]
     return sorted(falls, key=lambda fall: fall[2] - fall[1])[:count]

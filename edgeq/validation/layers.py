@@ -61,9 +61,7 @@ def compare_layers(
         node_name(node): (value, f"{value}_dequantized" if value in produced else value)
         for value, node in wanted.items()
     }
-    pairs = {
-        name: pair for name, pair in pairs.items() if pair[1] in there or pair[0] in there
-    }
+    pairs = {name: pair for name, pair in pairs.items() if pair[1] in there or pair[0] in there}
     return _run(prepared, quantized, pairs, wanted, samples)
 
 

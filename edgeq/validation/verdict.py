@@ -103,9 +103,7 @@ def judge(
     return Verdict(tuple(failures))
 
 
-def _closeness_failures(
-    name: str, closeness: Fidelity, thresholds: Thresholds
-) -> Iterator[str]:
+def _closeness_failures(name: str, closeness: Fidelity, thresholds: Thresholds) -> Iterator[str]:
     if not closeness.finite:
         yield f"output {name!r} has NaN, Inf or another shape where the reference is finite"
     if thresholds.min_sqnr is not None and closeness.sqnr_db < thresholds.min_sqnr:
@@ -115,12 +113,9 @@ def _closeness_failures(
     if thresholds.min_cosine is not None and closeness.cosine < thresholds.min_cosine:
         yield f"output {name!r}: cosine {closeness.cosine:.4f} is below {thresholds.min_cosine:g}"
     agreement = closeness.top1_agreement
-    if thresholds.min_agreement is not None and agreement is not None:
-        if agreement < thresholds.min_agreement:
-            yield (
-                f"output {name!r}: top-1 agreement {agreement:.4f} is below "
-                f"{thresholds.min_agreement:g}"
-            )
+    wanted = thresholds.min_agreement
+    if wanted is not None and agreement is not None and agreement < wanted:
+        yield f"output {name!r}: top-1 agreement {agreement:.4f} is below {wanted:g}"
 
 
 def _drop_failures(max_drop: float, relative: bool, score: Score) -> Iterator[str]:

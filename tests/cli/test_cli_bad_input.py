@@ -153,6 +153,7 @@ OUTPUTS = {
     "no folder": ("-o", "nowhere/out.onnx", "there is no folder"),
     "the input": ("-o", "net.onnx", "is a file that is read"),
     "the input by another name": ("-o", "calib/../net.onnx", "is a file that is read"),
+    "a sample": ("-o", "calib/03.npz", "is a file that is read"),
     "report in no folder": ("--report", "nowhere/r.json", "there is no folder"),
     "report over the input": ("--report", "net.json", "is a file that is read"),
     "report over the output": ("--report", "net.int8.json", "is a file that is read"),

@@ -12,7 +12,6 @@ import onnxruntime as ort
 import pytest
 
 from edgeq import api
-from edgeq.cli.progress import duration, progress_text
 
 FAILS = ("--metric", "metric.py:score", "--max-drop", "0")
 
@@ -173,11 +172,3 @@ def test_an_older_result_is_replaced_by_a_new_one_only(run, net, calib, failing)
     assert made.read_text() == "an older result"
     assert run("quantize", net, "--calib", calib, "-q").exit_code == 0
     onnx.checker.check_model(str(made))
-
-
-def test_progress_tells_rate_and_time_left():
-    assert progress_text(0, 64, 0.0) == "0 of 64"
-    assert progress_text(16, 64, 8.0) == "16 of 64, 2/s, 24 s left"
-    assert progress_text(64, 64, 8.0) == "64 of 64, 8/s"
-    assert progress_text(16, None, 8.0) == "16 samples, 2/s"
-    assert duration(125) == "2 min 5 s"

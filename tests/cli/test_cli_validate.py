@@ -15,9 +15,8 @@ from edgeq.validation.verdict import Thresholds
 def other(net):
     """A model that is far from ``net.onnx``."""
     model = onnx.load(net)
-    tensor = model.graph.initializer[0]
-    noise = models.numbers(77, *tensor.dims, scale=0.6)
-    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + noise, tensor.name))
+    head = next(tensor for tensor in model.graph.initializer if tensor.name == "w2")
+    head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))
     onnx.save(model, net.with_name("other.onnx"))
     return net.with_name("other.onnx")
 
@@ -94,3 +93,12 @@ def test_verbose_shows_every_layer(run, net, calib):
 def test_models_of_two_interfaces_are_refused(run, net, work, calib, refused):
     onnx.save(models.mlp(), work / "mlp.onnx")
     refused(run("validate", net, work / "mlp.onnx", "--data", calib))
+
+
+def test_a_missing_candidate_is_refused(run, net, calib, refused):
+    refused(run("validate", net, "gone.onnx", "--data", calib), "gone.onnx", "no such file")
+
+
+def test_bad_data_is_refused(run, net, work, refused):
+    (work / "none").mkdir()
+    refused(run("validate", net, net, "--data", "none"), "no samples")

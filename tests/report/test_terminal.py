@@ -65,7 +65,7 @@ def words(report, width=80, **options):
 
 def test_a_good_result_is_told_in_one_line():
     first = text(GOOD).splitlines()[0].strip()
-    assert first.startswith("good: 4.00 times smaller, 2.50 times faster with 1 thread, output at")
+    assert first.startswith("good: 4.00x smaller, 2.50x faster with 1 thread, output at")
 
 
 def test_everything_that_was_measured_is_shown():
@@ -87,7 +87,7 @@ def test_everything_that_was_measured_is_shown():
 
 def test_a_slower_result_is_said_to_be_slower():
     said = words(replace(GOOD, latency=(SLOW,)))
-    assert "SLOWER (2.00 times the time with 2 threads)" in said
+    assert "SLOWER (2.00x the time with 2 threads)" in said
     assert "0.50 slower" in said
 
 
