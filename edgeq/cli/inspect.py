@@ -9,7 +9,7 @@ import click
 
 from edgeq.cli import options
 from edgeq.cli.show import show, show_json
-from edgeq.report.text import amount, file_size
+from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +85,12 @@ def _view(found: Inspection) -> list[RenderableType]:
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
+    from edgeq.graph.macs import COMPUTE_OPS
+
     kinds = sorted(found.nodes.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count} {op}" for op, count in kinds)
+    compute = [d.form.value for d in found.decisions if d.op_type in COMPUTE_OPS]
+    integers = len(compute) - compute.count("float")
     return [
         ("model", "in memory" if found.path is None else str(found.path)),
         ("size", file_size(found.size_bytes)),
@@ -97,6 +101,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("parameters", amount(found.parameters)),
         ("MACs", "shapes are dynamic" if found.macs is None else f"{amount(found.macs)} a run"),
         ("nodes", f"{sum(found.nodes.values())}: {listed}"),
+        ("integers", f"{integers} of {counted(len(compute), 'node')} that multiply"),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,28 +25,14 @@ def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
     Raises:
         RecipeError: It is a folder or an input, or its folder is missing or not writable.
     """
-    where, other = str(path), f"choose another file with {option}"
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise RecipeError(
-            "the output is a folder", where=where, remedy=f"Add a file name, or {other}"
-        )
-    if not folder.is_dir():
-        raise RecipeError(
-            f"there is no folder {str(folder)!r}", where=where, remedy=f"Create it, or {other}"
-        )
-    if any(_is_input(path, each) for each in inputs):
-        raise RecipeError(
-            "the output is a file that is read",
-            where=where,
-            remedy=f"The input is never overwritten: {other}",
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RecipeError(
-            "the folder is not writable",
-            where=where,
-            remedy=f"Change its permissions, or {other}",
-        )
+    other = f"choose another file with {option}"
+    try:
+        fault = _fault(path, inputs)
+    except (OSError, ValueError) as error:
+        fault = (f"the path is unusable: {getattr(error, 'strerror', None) or error}", "Shorten it")
+    if fault is not None:
+        what, first = fault
+        raise RecipeError(what, where=str(path), remedy=f"{first}, or {other}")
 
 
 def check_report(path: Path, inputs: Sequence[Path]) -> None:
@@ -91,9 +78,32 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
+def _fault(path: Path, inputs: Sequence[Path]) -> tuple[str, str] | None:
+    """What is wrong with an output path, and the first thing to do about it."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.lstat()  # Raises where no file can have this name.
+    folder = path.absolute().parent
+    if path.is_dir():
+        return "the output is a folder", "Add a file name"
+    if not folder.is_dir():
+        return f"there is no folder {str(folder)!r}", "Create it"
+    if any(_is_input(path, each) for each in inputs):
+        return "the output is a file that is read", "Leave the input as it is"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "the folder is not writable", "Change its permissions"
+    return None
+
+
 def _is_input(path: Path, other: Path) -> bool:
-    if not (path.exists() and other.exists()):
-        return path.absolute() == other.absolute()
+    try:
+        if not (path.exists() and other.exists()):
+            return path.absolute() == other.absolute()
+    except (OSError, ValueError):
+        return False  # A reference to a function, or a name that no file can have.
     # By identity where both exist: links and other spellings are the same file.
-    inside = other.is_dir() and path.resolve().is_relative_to(other.resolve())
-    return inside or path.samefile(other)
+    return path.samefile(other) or (
+        # An older result may lie between the samples, and be replaced: it is none of them.
+        path.suffix.lower() not in (".onnx", ".json")
+        and other.is_dir()
+        and path.resolve().is_relative_to(other.resolve())
+    )

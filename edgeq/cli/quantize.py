@@ -141,7 +141,8 @@ def _check(request: _Request) -> None:
         )
     named = (request.model, request.recipe, request.calib, request.evaluation)
     reads = [Path(each) for each in named if each is not None]
-    if request.model.is_file():
+    # Where the model's own folder is missing, loading tells it better.
+    if request.output is not None or request.model.parent.is_dir():
         check_output(request.target_file, "-o", reads)
     for file in request.report:
         check_report(file, [*reads, request.target_file])

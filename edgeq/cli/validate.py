@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,6 +100,11 @@ def _thresholds(asked: dict[str, Any], metric: str | None) -> Thresholds | None:
             remedy="Add --metric, such as top1 or FILE.py:function",
         )
     given = {name: value for name, value in asked.items() if value is not None}
+    for name, value in given.items():
+        # Nothing is ever below NaN: such a threshold would pass everything.
+        if isinstance(value, float) and not math.isfinite(value):
+            option = f"--{name.replace('_', '-')}"
+            raise RecipeError(f"{value} is no threshold", where=option, remedy="Give a number")
     if drop is not None:
         given["max_drop"], given["relative_drop"] = parse_drop(drop)
     return Thresholds(**given) if given else None

@@ -70,11 +70,19 @@ def take_place(old: ir.Value, new: ir.Value) -> None:
         new: Its replacement. Its producer, if it reads ``old``, goes on reading it.
     """
     producer = new.producer()
-    uses = [(u.node, u.idx) for u in old.uses() if u.node is not producer]
-    redirect(uses, new)
-    if not old.is_graph_output():
-        return
-    graph = old.graph
+    redirect([(u.node, u.idx) for u in old.uses() if u.node is not producer], new)
+    if old.is_graph_output():
+        hand_over_output(old, new)
+
+
+def hand_over_output(old: ir.Value, new: ir.Value) -> None:
+    """Let ``new`` be the graph output that ``old`` was, under its name; other readers stay.
+
+    Args:
+        old: An output of its graph; renamed.
+        new: A value of the same graph or of an outer one.
+    """
+    producer, graph = new.producer(), old.graph
     if graph is None:
         raise ValueError(f"{old!r} belongs to no graph")
     if new.is_graph_output() or producer is None or producer.graph is not graph:
@@ -83,8 +91,7 @@ def take_place(old: ir.Value, new: ir.Value) -> None:
         if output is old:
             graph.outputs[position] = new
     name = name_of(old)
-    new_name = new.name
-    old.name = f"{name}__{new_name}"
+    old.name = f"{name}__{new.name}"
     new.name = name
     new.type, new.shape = old.type, old.shape
     new.doc_string = old.doc_string

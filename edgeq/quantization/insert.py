@@ -10,9 +10,11 @@ from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes, values
 from edgeq.quantization.dynamic import insert_dynamic
+from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.stored import IntegerConstants
 
 if TYPE_CHECKING:
+    from collections.abc import Container
 
     from edgeq.quantization.plan import ActivationEntry, QuantPlan, WeightEntry
 
@@ -40,10 +42,11 @@ def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
     for name in plan.dropped:
         _drop(_find(by_name, name))
     known = values(copy)
+    integer = {d.node for d in plan.decisions if d.form is NodeForm.STATIC}
     for activation in plan.activations:
         if activation.value.name not in known:
             raise ModelError(f"the plan names a value {activation.value} that does not exist")
-        _activation(known[activation.value.name], activation, by_name, stored)
+        _activation(known[activation.value.name], activation, by_name, integer, stored)
     rewire.drop_unused_initializers(copy)
     return copy
 
@@ -85,28 +88,29 @@ def _activation(
     value: ir.Value,
     entry: ActivationEntry,
     by_name: dict[str, ir.Node],
+    integer: Container[str],
     stored: IntegerConstants,
 ) -> None:
-    """Put a Q/DQ pair on a value, in every graph that has readers of it."""
+    """Quantize a value once, where it is made, and let its readers read what is dequantized.
+
+    A body whose integer nodes read the value gets a DequantizeLinear of its own, because no
+    runtime fuses across the border of a body; float nodes in bodies read the outer one.
+    """
     home = _home(value)
-    if entry.readers is None:
-        uses = [(use.node, use.idx) for use in value.uses()]
-    else:
+    uses = [(use.node, use.idx) for use in value.uses()]
+    if entry.readers is not None:
         uses = [(_find(by_name, edge.node), edge.input) for edge in entry.readers]
-    inner: dict[ir.Graph, list[tuple[ir.Node, int]]] = {}
+    handed_out = entry.readers is None and value.is_graph_output()
+    readers: dict[ir.Graph, list[tuple[ir.Node, int]]] = {home: []} if handed_out else {}
     for node, index in uses:
-        if isinstance(node.graph, ir.Graph) and node.graph is not home:
-            inner.setdefault(node.graph, []).append((node, index))
-    local = [(node, index) for node, index in uses if node.graph is home]
-    if entry.readers is None:
-        pair = _pair(value, entry, home, stored)
-        rewire.redirect(local, pair)
-        if value.is_graph_output():
-            rewire.take_place(value, pair)
-    elif local:
-        rewire.redirect(local, _pair(value, entry, home, stored))
-    for graph, inside in inner.items():
-        rewire.redirect(inside, _pair(value, entry, graph, stored))
+        graph = node.graph if node.name in integer and isinstance(node.graph, ir.Graph) else home
+        readers.setdefault(graph, []).append((node, index))
+    name, quantized = name_of(value), _quantize(value, entry, home, stored)
+    for graph, local in readers.items():
+        dequantized = _dequantize(quantized, name, entry, graph, stored)
+        rewire.redirect(local, dequantized)
+        if graph is home and handed_out:
+            rewire.hand_over_output(value, dequantized)
 
 
 def _home(value: ir.Value) -> ir.Graph:
@@ -117,19 +121,28 @@ def _home(value: ir.Value) -> ir.Graph:
     return graph
 
 
-def _pair(
+def _quantize(
     value: ir.Value, entry: ActivationEntry, graph: ir.Graph, stored: IntegerConstants
 ) -> ir.Value:
-    """QuantizeLinear and DequantizeLinear behind ``value``; returns what the latter writes."""
+    """QuantizeLinear right behind what makes ``value``; returns the integers."""
     name = name_of(value)
-    scale, zero_point = stored.numbers(graph, name, entry.params)
-    quantize = ir.Node("", "QuantizeLinear", [value, scale, zero_point])
-    dequantize = ir.Node("", "DequantizeLinear", [quantize.outputs[0], scale, zero_point])
-    stored.name(quantize, f"{name}_quantized", ir.DataType.from_numpy(entry.params.dtype.numpy))
-    stored.name(dequantize, f"{name}_dequantized", ir.DataType.FLOAT)
-    quantize.outputs[0].shape = dequantize.outputs[0].shape = value.shape
-    if _home(value) is graph:
-        rewire.insert_after(value, [quantize, dequantize], graph)
-    else:
-        graph.insert_before(graph[0], [quantize, dequantize])
-    return dequantize.outputs[0]
+    node = ir.Node("", "QuantizeLinear", [value, *stored.numbers(graph, name, entry.params)])
+    stored.name(node, f"{name}_quantized", ir.DataType.from_numpy(entry.params.dtype.numpy))
+    node.outputs[0].shape = value.shape
+    rewire.insert_after(value, [node], graph)
+    return node.outputs[0]
+
+
+def _dequantize(
+    quantized: ir.Value,
+    name: str,
+    entry: ActivationEntry,
+    graph: ir.Graph,
+    stored: IntegerConstants,
+) -> ir.Value:
+    """DequantizeLinear in ``graph``; returns the reals."""
+    node = ir.Node("", "DequantizeLinear", [quantized, *stored.numbers(graph, name, entry.params)])
+    stored.name(node, f"{name}_dequantized", ir.DataType.FLOAT)
+    node.outputs[0].shape = quantized.shape
+    rewire.insert_after(quantized, [node], graph)
+    return node.outputs[0]

@@ -126,11 +126,20 @@ def _belongs(
     """
     inputs = [name_of(v) for v in _activations(candidate)]
     if candidate.placement is Placement.COMPUTE:
-        return not candidate.row.dynamic_on_float or all(v in produced for v in inputs)
+        return not _may_be_dynamic(candidate) or all(v in produced for v in inputs)
     if not inputs or not all(v in anchored for v in inputs):
         return False
     outputs = _outputs(candidate, absorbed)
     return not candidate.row.needs_quantized_output or any(name_of(v) in wanted for v in outputs)
+
+
+def _may_be_dynamic(candidate: Candidate) -> bool:
+    """Whether the node could quantize its input while running: its weight must be constant."""
+    return candidate.row.dynamic_on_float and all(
+        constants.is_constant(value)
+        for index, value in enumerate(candidate.node.inputs)
+        if candidate.rule.role(index) is Role.WEIGHT
+    )
 
 
 def _activations(candidate: Candidate) -> list[ir.Value]:

@@ -48,7 +48,7 @@ def resolve(
     Raises:
         CalibrationError: A range is missing.
     """
-    resolver = _Resolver(model, annotations, ranges)
+    resolver = _Resolver(model, annotations, ranges, _clipped(model, annotations))
     everything = resolver.all_params()
     activations, weights = [], []
     dynamic: dict[str, list[WeightEntry]] = {}
@@ -74,6 +74,7 @@ class _Resolver:
     model: ir.Model
     annotations: Annotations
     ranges: Mapping[str, TensorRange]
+    clipped: Mapping[str, tuple[float, float]]
 
     def all_params(self) -> dict[Ref, QuantParams]:
         """Numbers of every ref. Weights before the biases that are derived from them."""
@@ -87,7 +88,7 @@ class _Resolver:
         for ref, spec in self.annotations.specs.items():
             if isinstance(ref, EdgeRef) and isinstance(spec, DerivedSpec):
                 self._derive(ref, spec, by_name, found)
-        self._check_absorbed(by_name, found)
+        self._check_absorbed(found)
         return found
 
     def _activation(self, ref: ValueRef, asked: tuple[ValueRef, ...] = ()) -> QuantParams:
@@ -107,7 +108,18 @@ class _Resolver:
                 where=f"value {ref}",
                 remedy="Feed samples that reach it, or exclude the nodes that read it",
             )
-        return affine.params_for_range(self.ranges[ref.name], spec)
+        return affine.params_for_range(self._alive(ref), spec)
+
+    def _alive(self, ref: ValueRef) -> TensorRange:
+        """The range of a value; where all samples made it zero, what an absorbed clip lets through.
+
+        Zero alone says nothing of the scale, and the usual one would reach beyond the clip.
+        """
+        bounds = self.ranges[ref.name]
+        clipped = self.clipped.get(ref.name)
+        if clipped is None or bounds.low != 0.0 or bounds.high != 0.0:
+            return bounds
+        return TensorRange(max(clipped[0], -1.0), min(clipped[1], 1.0))
 
     def _derive(
         self,
@@ -125,22 +137,23 @@ class _Resolver:
         found[spec.weight] = raised
         found[ref] = affine.bias_params(input_scale, raised)
 
-    def _check_absorbed(
-        self, by_name: Mapping[str, ir.Node], found: Mapping[Ref, QuantParams]
-    ) -> None:
+    def _check_absorbed(self, found: Mapping[Ref, QuantParams]) -> None:
         """A range that reaches beyond a clip would change results: the plan must not say so."""
-        for name in self.annotations.absorbed:
-            node = by_name[name]
-            bounds = clip_bounds(node)
-            params = found.get(ValueRef(node.outputs[0].name or ""))
-            if bounds is None or params is None:
-                continue
-            if not affine.covers_clip(params, *bounds):
+        for name, bounds in self.clipped.items():
+            params = found.get(ValueRef(name))
+            if params is not None and not affine.covers_clip(params, *bounds):
                 raise CalibrationError(
                     f"the range chosen for it reaches beyond its bounds {bounds}",
-                    where=f"{node.op_type} {name}",
+                    where=f"value {name}",
                     remedy="This is a defect of the calibrator; choose another one",
                 )
+
+
+def _clipped(model: ir.Model, annotations: Annotations) -> dict[str, tuple[float, float]]:
+    """The bounds of the values that absorbed Relu and Clip nodes make."""
+    absorbed = [node for node in nodes(model) if node.name in annotations.absorbed]
+    bounds = {node.outputs[0].name or "": clip_bounds(node) for node in absorbed}
+    return {name: found for name, found in bounds.items() if found is not None}
 
 
 def _data(by_name: Mapping[str, ir.Node], ref: EdgeRef) -> Array:

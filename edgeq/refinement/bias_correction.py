@@ -60,6 +60,12 @@ def correct_biases(
     return copy
 
 
+def is_correctable(plan: QuantPlan) -> bool:
+    """Whether any layer has quantized weights and a bias that could make up for them."""
+    ops = {decision.node: decision.op_type for decision in plan.decisions}
+    return any(ops.get(entry.edge.node) in _CORRECTED_OPS for entry in plan.weights)
+
+
 def channel_means(
     prepared: ir.Model, plan: QuantPlan, samples: Iterable[Sample]
 ) -> dict[str, FloatArray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,13 @@ INT8_COMPUTE = frozenset(
 
 NBITS_COMPUTE = frozenset({"MatMulNBits"})
 """Operators with block-wise integer weights."""
+
+_WEIGHTS_APART = {
+    "session.optimized_model_external_initializers_file_name": "optimized.data",
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+}
+"""Keeps the graph readable however large the weights are: one message ends at 2 GiB
+(onnxruntime/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h)."""
 
 _RENAMED = re.compile(r"(_token_\d+|/duplicated|_nchwc|_nhwc)$")
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -99,11 +106,12 @@ def executed_graph(model: ir.Model, config: SessionConfig | None = None) -> Exec
     Raises:
         ModelError: onnxruntime does not load the model.
     """
+    given = config or SessionConfig()
+    apart = replace(given, entries={**given.entries, **_WEIGHTS_APART})
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         path = Path(folder) / "optimized.onnx"
-        Session(model, config, optimized_path=path, what="the candidate")
-        optimized = ir.load(path)
-        return _read(optimized)
+        Session(model, apart, optimized_path=path, what="the candidate")
+        return _read(ir.load(path))
 
 
 def _read(optimized: ir.Model) -> ExecutedGraph:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.refinement.bias_correction import is_correctable
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 
@@ -67,7 +68,7 @@ def search(
 
 def _corrected(workshop: Workshop, candidate: Candidate, notes: list[str]) -> Candidate:
     """The candidate with bias correction, if that is noticeably closer."""
-    if candidate.choice.corrected:
+    if candidate.choice.corrected or not is_correctable(candidate.plan):
         return candidate
     corrected = workshop.build(replace(candidate.choice, corrected=True))
     if corrected.sqnr_db <= candidate.sqnr_db + NOTICEABLE_DB:

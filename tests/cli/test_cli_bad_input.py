@@ -194,3 +194,16 @@ def test_a_failure_while_writing_leaves_nothing(refuse, net, calib, monkeypatch)
 
     monkeypatch.setattr("pathlib.Path.write_bytes", write_bytes)
     refuse(net, "--calib", calib, "-q", said=["No space left on device"])
+
+
+def test_names_that_no_file_can_have(refuse, net, calib):
+    refuse("n" * 5000, "--calib", calib, said=["too long"])
+    refuse(net, "--calib", calib, "-o", "n" * 5000, said=["too long"])
+    refuse("nowhere/net.onnx", "--calib", calib, said=["There is no such file"])
+
+
+def test_an_older_result_between_the_samples_is_replaced(run, net, calib):
+    model = net.rename(calib / "net.onnx")
+    for _ in range(2):
+        result = run("quantize", model, "--calib", calib, "-q", "--report", calib / "r.json")
+        assert result.exit_code == 0, result.stderr

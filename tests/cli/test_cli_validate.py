@@ -102,3 +102,8 @@ def test_a_missing_candidate_is_refused(run, net, calib, refused):
 def test_bad_data_is_refused(run, net, work, refused):
     (work / "none").mkdir()
     refused(run("validate", net, net, "--data", "none"), "no samples")
+
+
+@pytest.mark.parametrize("option", ["--min-sqnr", "--min-cosine", "--min-speedup"])
+def test_nan_is_no_threshold(run, net, calib, refused, option):
+    refused(run("validate", net, net, "--data", calib, option, "nan"), option, "no threshold")

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -203,6 +204,13 @@ def test_the_picture_is_an_svg_of_the_summary():
     assert picture.startswith("<svg")
     assert "net.onnx" in picture
     assert export_svg(GOOD) == picture
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a&b", "\x00\x1b[1m", "\ud800"])
+def test_names_cannot_break_the_picture(name):
+    picture = export_svg(replace(GOOD, outputs={name: FAR}, notes=(name,)))
+    ElementTree.fromstring(picture)
+    assert "<script" not in picture
 
 
 def test_sizes_and_counts():
