@@ -29,8 +29,9 @@ from edgeq.runtime.session import Session, SessionConfig
 from edgeq.targets import target_named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from edgeq.calibration.collector import Collection
     from edgeq.quantization.annotate import Annotations
     from edgeq.types import Sample
 
@@ -50,13 +51,15 @@ class Calibration:
         self._threads = threads
         self.values = [ref.name for ref in self._annotations.observed()]
 
-    def run(self) -> tuple[float, float]:
+    def collect(self, samples: Iterable[Sample]) -> Collection:
+        """The pass over the samples, for every calibrator at once."""
+        kinds = required_kinds(self._calibrators)
+        return collect(self._model, self.values, samples, kinds, threads=self._threads)
+
+    def timed(self) -> tuple[float, float]:
         """Seconds of collecting and of choosing."""
         start = time.perf_counter()
-        kinds = required_kinds(self._calibrators)
-        found = collect(
-            self._model, self.values, iter(self._samples), kinds, threads=self._threads
-        )
+        found = self.collect(iter(self._samples))
         collected = time.perf_counter()
         choose_ranges(self._model, self._annotations, found.statistics, self._calibrators)
         return collected - start, time.perf_counter() - collected
@@ -79,9 +82,7 @@ def main() -> None:
     print(table([*header, *(f"onnxruntime {peer}" for peer in peers)], rows))
 
 
-def _row(
-    entry: Entry, count: int, repeat: int, threads: int, peers: Sequence[str]
-) -> list[object]:
+def _row(entry: Entry, count: int, repeat: int, threads: int, peers: Sequence[str]) -> list[object]:
     samples = entry.samples(count)
     ours = Calibration(entry, samples, threads)
     plain = Session(entry.model, SessionConfig(threads))
@@ -89,7 +90,7 @@ def _row(
     passes, collects, chooses = [], [], []
     for _ in range(repeat):
         passes.append(_pass(plain, samples))
-        collected, chosen = ours.run()
+        collected, chosen = ours.timed()
         collects.append(collected)
         chooses.append(chosen)
     unit, collected, chosen = median(passes), median(collects), median(chooses)

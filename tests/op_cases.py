@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 import graphs
 import numpy as np
 
+from edgeq.passes.fold_gemm import fold_gemm
+from edgeq.quantization.plan import NodeForm
+
 F32 = np.float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A model around one op.
 
@@ -40,11 +43,22 @@ class Case:
     floor: float = 25.0
     reason: str | None = None
 
+    @property
+    def form(self):
+        """How the node runs."""
+        if self.reason is not None:
+            return NodeForm.FLOAT
+        if self.kernel.startswith("Dynamic"):
+            return NodeForm.DYNAMIC
+        return NodeForm.STATIC if self.kernel else NodeForm.ABSORBED
+
     def __str__(self):
         return self.name
 
     def model(self):
-        return graphs.build(self.text, 17, **self.constants)
+        model = graphs.build(self.text, 17, **self.constants)
+        fold_gemm(model)
+        return model
 
     def samples(self, model, count=8):
         return graphs.feeds(model, count, seed=5, **self.feed)
@@ -146,6 +160,18 @@ POINTWISE = (
             (4, 8, 1, 1), "QLinearConcat", constants={"w5": graphs.numbers(44, 4, 3, 1, 1)}),
     carried("average pool", "AveragePool", "[op] u = AveragePool<kernel_shape=[2,2]>(y)",
             "1,4,7,7", PW, "QLinearAveragePool"),
+    carried("average pool padded", "AveragePool",
+            "[op] u = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(y)", "1,4,8,8", PW,
+            "QLinearAveragePool"),
+    carried("average pool padded, counted", "AveragePool",
+            "[op] u = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(y)",
+            "1,4,8,8", PW, "QLinearAveragePool"),
+    carried("average pool, rounded up", "AveragePool",
+            "[op] u = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(y)",
+            "1,4,4,4", PW, "QLinearAveragePool"),
+    carried("average pool 1d", "AveragePool", "[m] m = Reshape(y, r)"
+            "[op] u = AveragePool<kernel_shape=[2]>(m)", "1,4,63", (4, 4, 1),
+            "QLinearAveragePool", constants={"r": ints(1, 4, 64)}),
     carried("global average pool", "GlobalAveragePool", "[op] u = GlobalAveragePool(y)",
             "1,4,1,1", PW, "QLinearGlobalAveragePool"),
     carried("leaky relu", "LeakyRelu", "[op] u = LeakyRelu<alpha=0.1>(y)", "1,4,8,8", PW,
@@ -173,7 +199,18 @@ ACTIVATIONS = (
 )
 
 MOVES = (
-    carried("max pool", "MaxPool", "[op] u = MaxPool<kernel_shape=[2,2]>(y)", "1,4,7,7", PW),
+    carried("max pool", "MaxPool", "[op] u = MaxPool<kernel_shape=[2,2]>(y)", "1,4,7,7", PW,
+            "NhwcMaxPool"),
+    carried("max pool padded", "MaxPool",
+            "[op] u = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(y)",
+            "1,4,4,4", PW, "NhwcMaxPool"),
+    carried("max pool 1d", "MaxPool", "[m] m = Reshape(y, r)"
+            "[op] u = MaxPool<kernel_shape=[2]>(m)", "1,4,63", (4, 4, 1),
+            constants={"r": ints(1, 4, 64)}),
+    carried("max pool with indices", "MaxPool",
+            "[op] u, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(y)", "1,4,4,4", PW, text=
+            "n (float[1,3,8,8] x) => (float[1,4,4,4] z, int64[1,4,4,4] i) {{", floor=0.0, left_over=4,
+            reason="indices"),
     carried("expand", "Expand", "[op] u = Expand(y, s)", "2,4,8,8", PW,
             constants={"s": ints(2, 4, 8, 8)}),
     carried("flatten", "Flatten", "[op] u = Flatten(y)", "1,3", (256, 3)),
@@ -204,7 +241,7 @@ MOVES = (
     carried("unsqueeze", "Unsqueeze", "[m] m = Reshape(y, r) [op] u = Unsqueeze(m, s)",
             "1,4,256,1", (4, 1, 1, 1), constants={"r": ints(1, 256, 1), "s": ints(1)}),
     carried("depth to space", "DepthToSpace", "[op] u = DepthToSpace<blocksize=2>(y)",
-            "1,4,16,16", (4, 1, 1, 1), left_over=4, reason="no integer kernel"),
+            "1,4,16,16", (4, 1, 1, 1)),
     carried("space to depth", "SpaceToDepth", "[op] u = SpaceToDepth<blocksize=2>(y)",
             "1,4,4,4", (4, 16, 1, 1), left_over=4, reason="no integer kernel"),
 )
@@ -250,7 +287,11 @@ PRODUCTS = (
     product("matmul vector by matrix", "n (float[6] x) => (float[4] z) { [op] z = MatMul(x, w) }",
             {"w": (6, 4)}),
     product("matmul stacked B", "n (float[2,5,6] x) => (float[2,5,4] z) { [op] z = MatMul(x, w) }",
-            {"w": (2, 6, 4)}, reason="dimensions"),
+            {"w": (2, 6, 4)}),
+    product("matmul of integers, stacked B",
+            "n (float[1,3,8,8] x) => (float[1,4,8,4] z) { [stem] y = Conv(x, w0)"
+            " [op] z = MatMul(y, w) }", {"w": (1, 4, 8, 4), "w0": (4, 3, 1, 1)},
+            "MatMulIntegerToFloat", left_over=1),
     product("matmul matrix by vector", "n (float[5,6] x) => (float[5] z) { [op] z = MatMul(x, w) }",
             {"w": (6,)}, reason="dimensions"),
     product("matmul computed B",

@@ -11,6 +11,7 @@ from edgeq.calibration.sources import InputSpec, open_source
 from edgeq.errors import DataError
 from edgeq.metrics.named import load_metric
 from edgeq.runtime.latency import compare_latency
+from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.verdict import Score
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.sources import SampleSource
     from edgeq.runtime.latency import LatencyComparison
+    from edgeq.runtime.profile import NodeTime
     from edgeq.types import Array, Sample
 
 _LATENCY_SAMPLES = 4
@@ -65,6 +67,20 @@ def measure_latency(
         few = list(samples[:_LATENCY_SAMPLES])
         found.append(compare_latency(left, right, few, threads=count))
     return tuple(found)
+
+
+def slow_nodes(
+    candidate: ir.Model,
+    samples: Sequence[Sample],
+    latency: Sequence[LatencyComparison],
+    entries: Mapping[str, str],
+) -> tuple[NodeTime, ...]:
+    """Where the time of a candidate goes that is slower than the original; nothing for others."""
+    slow = [comparison for comparison in latency if comparison.speedup < 1.0]
+    if not slow:
+        return ()
+    config = SessionConfig(slow[0].threads, entries=entries)
+    return profile(candidate, config, list(samples[:_LATENCY_SAMPLES]))
 
 
 def score(metric: str, source: SampleSource, reference: Session, candidate: Session) -> Score:

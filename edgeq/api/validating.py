@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import input_specs, measure_latency, score
+from edgeq.api.measuring import input_specs, measure_latency, score, slow_nodes
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.sources import open_source
 from edgeq.graph import loader, opset
-from edgeq.graph.interface import Interface
+from edgeq.graph.interface import Interface, require_comparable
 from edgeq.progress import Silent
-from edgeq.quantization.plan import QuantPlan
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
@@ -67,6 +66,7 @@ def validate(
     with stages.stage("load"):
         left, right = loader.load(reference), loader.load(candidate)
         source = open_source(data, input_specs(left.model), max_samples=max_samples)
+    require_comparable(Interface.of(left.model), Interface.of(right.model))
     config = SessionConfig(threads)
     original = Session(left.model, config, what="the reference")
     result = Session(right.model, config, what="the candidate")
@@ -79,9 +79,10 @@ def validate(
             scored = score(metric, source, original, result)
             outputs = compare(original, result, watched)
         macs = count_macs(right.model, kept[0])
-        coverage = measure(macs, QuantPlan(), executed_graph(right.model, config), right.model)
+        coverage = measure(macs, None, executed_graph(right.model, config), right.model)
     with stages.stage("latency"):
         latency = measure_latency(left.model, right.model, kept[:], threads, {})
+        times = slow_nodes(right.model, kept[:], latency, {})
     verdict = judge(thresholds or DEFAULT, outputs, latency, scored)
     return ValidationResult(
         Report(
@@ -100,7 +101,7 @@ def validate(
             layers=(),
             timings=stages.seconds,
             peak_rss_mb=peak_rss_mb(),
-            warnings=warnings_about(outputs, None, latency, (), None, None),
+            warnings=warnings_about(outputs, None, latency, (), None, None, times),
             notes=(f"Compared on {source.description}", *source.assumptions),
             environment=environment(),
         )

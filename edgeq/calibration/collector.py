@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edgeq.calibration.contract import StatisticKind
     from edgeq.types import Array, Sample
 
+MIN_SAMPLES = 2
+"""With one there is nothing to generalize from; that more are wise is said as a warning."""
+
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the samples done and, where known, the samples in all."""
 
@@ -67,6 +70,23 @@ class SampleStream:
         while self._ahead:
             yield self._ahead.pop(0)
         yield from self._rest
+
+
+def require_enough(first: Sequence[Sample]) -> None:
+    """Refuse to choose ranges from a single example.
+
+    Args:
+        first: The beginning of the stream; a sample with a batch of several counts as several.
+
+    Raises:
+        DataError: There is one example only.
+    """
+    batched = any(array.ndim > 1 and array.shape[0] > 1 for array in first[0].values())
+    if len(first) < MIN_SAMPLES and not batched:
+        raise DataError(
+            "one sample is too few: the ranges of activations would be those of this sample alone",
+            remedy="Give at least 16 that look like what the model will see; 32 to 512 are usual",
+        )
 
 
 def collect(

@@ -70,7 +70,9 @@ class Statistics:
         count: Number of elements seen.
     """
 
-    __slots__ = ("_bins", "_maximum", "_minimum", "_records", "_used", "count", "kinds", "limit")
+    __slots__ = (
+        "_bins", "_frozen", "_maximum", "_minimum", "_records", "_used", "count", "kinds", "limit",
+    )  # fmt: skip
 
     def __init__(self, kinds: frozenset[StatisticKind], *, limit: int = DEFAULT_LIMIT) -> None:
         if limit < 1:
@@ -83,6 +85,7 @@ class Statistics:
         self._records = np.zeros(0, _RECORD)
         self._used = 0
         self._bins = BinCounter(limit)
+        self._frozen: Histogram | None = None
 
     def update(self, sample_index: int, array: Array) -> None:
         """Observe the value once more. A value seen repeatedly in one sample (a loop) adds up.
@@ -110,6 +113,7 @@ class Statistics:
             self._record(sample_index, low, high, _sum(flat))
         if StatisticKind.HISTOGRAM in self.kinds:
             self._bins.add(sample_index, flat)
+        self._frozen = None
         self.count += flat.size
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
@@ -156,7 +160,10 @@ class Statistics:
             CalibrationError: No element was seen, or HISTOGRAM was not collected.
         """
         self._require(StatisticKind.HISTOGRAM)
-        return self._bins.histogram(self.minimum, self.maximum)
+        # Kept, as every calibrator asks for it and freezing costs as much as most of them do.
+        if self._frozen is None:
+            self._frozen = self._bins.histogram(self.minimum, self.maximum)
+        return self._frozen
 
     def merge(self, other: Statistics) -> Statistics:
         """New statistics of the samples of both; exact, so the order of merges does not matter.

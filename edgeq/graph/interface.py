@@ -92,6 +92,27 @@ def require_same(before: Interface, after: Interface, *, stage: str | None = Non
         )
 
 
+def require_comparable(reference: Interface, candidate: Interface) -> None:
+    """Make sure that two models can be fed the same samples and compared output by output.
+
+    Raises:
+        ModelError: An input or output of the reference has no namesake in the candidate, or the
+            candidate wants an input that the reference does not have.
+    """
+    for kind, old, new in (
+        ("input", reference.inputs, candidate.inputs),
+        ("output", reference.outputs, candidate.outputs),
+    ):
+        here, there = {port.name for port in old}, {port.name for port in new}
+        missing = sorted(here - there) + (sorted(there - here) if kind == "input" else [])
+        if missing:
+            raise ModelError(
+                f"the models differ in {kind} {missing[0]!r}: the reference has "
+                f"{', '.join(sorted(here))}, the candidate {', '.join(sorted(there))}",
+                remedy="Compare models of one interface",
+            )
+
+
 def differences(before: Interface, after: Interface) -> Iterator[str]:
     """What differs, one phrase each; nothing for equal interfaces."""
     yield from _port_differences("input", before.inputs, after.inputs)

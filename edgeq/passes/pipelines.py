@@ -15,6 +15,7 @@ from edgeq.graph import walk
 from edgeq.passes.fold_affine_after import fold_affine_after
 from edgeq.passes.fold_affine_before import fold_affine_before
 from edgeq.passes.fold_constants import fold_constants
+from edgeq.passes.fold_gemm import fold_gemm
 from edgeq.passes.fold_if import fold_if
 from edgeq.passes.fold_pad import fold_pad
 from edgeq.passes.fold_shapes import fold_shapes
@@ -60,6 +61,7 @@ PREPARE: Pipeline = (
     recognize_activations,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
+    fold_gemm,
     merge_duplicates,
     remove_dead,
 )  # fmt: skip

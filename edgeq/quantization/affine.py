@@ -162,7 +162,8 @@ def covers_clip(params: QuantParams, low: float, high: float) -> bool:
         high: Upper bound; inf for none.
     """
     scale, zero = float(params.scale), int(params.zero_point)
-    half = scale / 2 * (1 + 1e-6)
+    # A scale rounded to float32 moves the far end by up to 2**-16 steps.
+    half = scale * (0.5 + 2**-15)
     smallest = scale * (params.dtype.qmin - zero)
     largest = scale * (params.dtype.qmax - zero)
     return smallest >= low - half and largest <= high + half

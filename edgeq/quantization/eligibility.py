@@ -127,6 +127,9 @@ def _obstacle(node: ir.Node, rule: OpRule, row: KernelRow) -> str | None:
                 return f"its weight has {rank} dimensions, the integer kernel takes other ranks"
         if role is Role.BIAS and not constants.is_constant(value):
             return "its bias is computed, not constant"
+    for name, taken in row.attributes.items():
+        if name in node.attributes and node.attributes[name].as_string() not in taken:
+            return f"the integer kernel takes {name} {' or '.join(sorted(taken))} only"
     check = _SPECIAL.get(node.op_type)
     return check(node) if check else None
 
@@ -140,7 +143,7 @@ def _gemm(node: ir.Node) -> str | None:
     if bias is None or weight is None:
         return None
     channels = tuple(weight.shape)[0 if node.attributes.get_int("transB", 0) else 1]
-    return None if tuple(bias.shape) == (channels,) else "its bias differs from row to row"
+    return None if tuple(bias.shape) == (channels,) else "its bias is not one number per channel"
 
 
 def _lstm(node: ir.Node) -> str | None:
@@ -150,7 +153,12 @@ def _lstm(node: ir.Node) -> str | None:
     return "DynamicQuantizeLSTM with peepholes is not used" if peephole is not None else None
 
 
-_SPECIAL = {"Gemm": _gemm, "LSTM": _lstm}
+def _max_pool(node: ir.Node) -> str | None:
+    indices = len(node.outputs) > 1 and node.outputs[1].name
+    return "its indices are asked for, and the integer kernel has none" if indices else None
+
+
+_SPECIAL = {"Gemm": _gemm, "LSTM": _lstm, "MaxPool": _max_pool}
 
 
 def is_dynamic_only(candidate: Candidate) -> bool:

@@ -106,7 +106,12 @@ class Report:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "layers": [
-                {"name": layer.name, "op_type": layer.op_type, "sqnr_db": round(layer.sqnr_db, 2)}
+                {
+                    "name": layer.name,
+                    "op_type": layer.op_type,
+                    "sqnr_db": round(layer.sqnr_db, 2),
+                    "before_db": round(layer.before_db, 2),
+                }
                 for layer in self.layers
             ],
             "environment": dict(self.environment),

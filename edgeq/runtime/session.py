@@ -46,6 +46,7 @@ class Session:
         model: The model, in memory or as a file.
         config: How to open it.
         optimized_path: Where onnxruntime shall write its own optimized graph; None for nowhere.
+        profile_prefix: Beginning of the file that a profile is written to; None for no profile.
         what: How an error message calls the model.
 
     Raises:
@@ -58,10 +59,11 @@ class Session:
         config: SessionConfig | None = None,
         *,
         optimized_path: Path | None = None,
+        profile_prefix: Path | None = None,
         what: str = "the model",
     ) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        options = _options(config or SessionConfig(), optimized_path)
+        options = _options(config or SessionConfig(), optimized_path, profile_prefix)
         try:
             self._ort = ort.InferenceSession(
                 self._source(model), options, providers=["CPUExecutionProvider"]
@@ -109,8 +111,14 @@ class Session:
             ) from error
         return dict(zip(names, results, strict=True))
 
+    def end_profiling(self) -> Path:
+        """Stop the profile that was asked for, and tell where it is."""
+        return Path(self._ort.end_profiling())
 
-def _options(config: SessionConfig, optimized_path: Path | None) -> Any:
+
+def _options(
+    config: SessionConfig, optimized_path: Path | None, profile_prefix: Path | None
+) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
@@ -121,6 +129,9 @@ def _options(config: SessionConfig, optimized_path: Path | None) -> Any:
     )
     for key, value in config.entries.items():
         options.add_session_config_entry(key, value)
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
     if optimized_path is not None:
         options.optimized_model_filepath = str(optimized_path)
     return options

@@ -14,13 +14,13 @@ _SELECTORS = "onnxruntime: qdq_transformer/selectors_actions"
 _PROPAGATION = "onnxruntime: qdq_transformer/qdq_propagation.cc and drop-QDQ selectors"
 
 _MOVES = (
+    "DepthToSpace",
     "Expand",
     "Flatten",
     "Gather",
     "GatherElements",
     "MaxPool",
     "Reshape",
-    "Resize",
     "Slice",
     "Split",
     "Squeeze",
@@ -45,7 +45,7 @@ KERNELS: tuple[KernelRow, ...] = (
         needs_quantized_output=False,
         computed_weight=Placement.COSTLY,
         dynamic_on_float=True,
-        weight_ranks=frozenset({2}),
+        weight_ranks=frozenset({2, 3, 4}),
         source=_SELECTORS,
     ),
     KernelRow(
@@ -68,6 +68,9 @@ KERNELS: tuple[KernelRow, ...] = (
     KernelRow("Softmax", Placement.COSTLY, source=_SELECTORS),
     KernelRow("Where", Placement.COSTLY, source=_SELECTORS),
     KernelRow("ArgMax", Placement.MOVE, needs_quantized_output=False, source=_PROPAGATION),
+    KernelRow(
+        "Resize", Placement.MOVE, attributes={"mode": frozenset({"nearest"})}, source=_PROPAGATION
+    ),
     *(KernelRow(op, Placement.MOVE, source=_PROPAGATION) for op in _MOVES),
 )
 

@@ -9,11 +9,10 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.validation.layers import compare_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from edgeq.quantization.plan import QuantPlan
     from edgeq.tuning.candidate import Candidate, Workshop
-    from edgeq.validation.layers import LayerFidelity
 
 FLOAT_SHARE = 0.4
 """Fraction of the multiply-accumulates that may be given up for accuracy."""
@@ -21,6 +20,7 @@ FLOAT_SHARE = 0.4
 NEGLIGIBLE_SHARE = 0.002
 """A layer with less than this fraction of the arithmetic gains nothing worth having in integers."""
 
+_INTEGER = (NodeForm.STATIC, NodeForm.DYNAMIC)
 _GAIN_DB = 0.5
 _LAYER_SAMPLES = 4
 _REASON = "int8 costs accuracy here: measured on calibration samples"
@@ -75,7 +75,7 @@ def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str
     total = sum(count or 0 for count in macs.values())
     for decision in plan.decisions:
         count = macs.get(decision.node)
-        known = decision.form is NodeForm.STATIC and count is not None
+        known = decision.form in _INTEGER and count is not None
         if known and (count or 0) < NEGLIGIBLE_SHARE * total:
             yield decision.node
 
@@ -87,8 +87,9 @@ def _prefixes(
     layers = compare_layers(
         workshop.prepared, start.model, start.plan, workshop.samples[:_LAYER_SAMPLES]
     )
-    static = {d.node for d in start.plan.decisions if d.form is NodeForm.STATIC}
-    ranked = [name for name in _by_fall(layers) if name in static]
+    integer = {d.node for d in start.plan.decisions if d.form in _INTEGER}
+    falling = sorted(layers, key=lambda layer: -layer.fall_db)
+    ranked = [layer.name for layer in falling if layer.fall_db > 0 and layer.name in integer]
     total = sum(count or 0 for count in macs.values())
     affordable: list[str] = []
     spent = 0
@@ -101,13 +102,3 @@ def _prefixes(
     while size < 2 * len(affordable):
         yield affordable[:size]
         size *= 2
-
-
-def _by_fall(layers: Sequence[LayerFidelity]) -> list[str]:
-    """Names of layers, the one whose output lies furthest under its predecessor's first."""
-    falls = []
-    before = max((layer.sqnr_db for layer in layers), default=0.0)
-    for layer in layers:
-        falls.append((layer.sqnr_db - before, layer.name))
-        before = layer.sqnr_db
-    return [name for _, name in sorted(falls)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 from edgeq.quantization.plan import NodeForm
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from edgeq.metrics import Fidelity
     from edgeq.quantization.plan import QuantPlan
     from edgeq.runtime.latency import LatencyComparison
+    from edgeq.runtime.profile import NodeTime
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
 
@@ -30,6 +30,7 @@ def warnings_about(
     layers: Sequence[LayerFidelity],
     samples: int | None,
     plan: QuantPlan | None,
+    times: Sequence[NodeTime] = (),
 ) -> tuple[str, ...]:
     """Everything that should not go unsaid.
 
@@ -40,13 +41,14 @@ def warnings_about(
         layers: Closeness per layer, in the order of the graph.
         samples: Calibration samples read; None where nothing was calibrated.
         plan: What was done to each node; None where that is not known.
+        times: Profile of the candidate, where it is slower than the original.
     """
     found = [
         *_about_samples(samples),
         *_about_outputs(outputs, layers),
         *_about_coverage(coverage),
         *_about_unseen(plan),
-        *_about_latency(latency, coverage),
+        *_about_latency(latency, coverage, times),
     ]
     return tuple(found)
 
@@ -77,13 +79,9 @@ def _about_outputs(
 def steepest_falls(
     layers: Sequence[LayerFidelity], count: int = 3
 ) -> list[tuple[str, float, float]]:
-    """The layers whose SQNR lies furthest under that of the layer before: (name, before, after)."""
-    falls = [
-        (now.name, before.sqnr_db, now.sqnr_db)
-        for before, now in itertools.pairwise(layers)
-        if now.sqnr_db < before.sqnr_db
-    ]
-    return sorted(falls, key=lambda fall: fall[2] - fall[1])[:count]
+    """The layers that lose most themselves: (name, dB in what they read, dB in what they make)."""
+    falling = sorted(layers, key=lambda layer: -layer.fall_db)[:count]
+    return [(each.name, each.before_db, each.sqnr_db) for each in falling if each.fall_db > 0]
 
 
 def _about_coverage(coverage: Coverage | None) -> Iterator[str]:
@@ -110,7 +108,9 @@ def _about_unseen(plan: QuantPlan | None) -> Iterator[str]:
 
 
 def _about_latency(
-    latency: Sequence[LatencyComparison], coverage: Coverage | None
+    latency: Sequence[LatencyComparison],
+    coverage: Coverage | None,
+    times: Sequence[NodeTime],
 ) -> Iterator[str]:
     slow = [c for c in latency if c.speedup < 1.0]
     if not slow:
@@ -119,5 +119,19 @@ def _about_latency(
     leftover = "" if coverage is None else f" {coverage.leftover_qdq} conversions are left over."
     yield (
         f"The quantized model is slower than fp32 here ({worst.speedup:.2f} times as fast with "
-        f"{worst.threads} threads).{leftover} It pays in size only, unless the target differs"
+        f"{worst.threads} threads).{leftover}{_where_time_goes(times)} It pays in size only, "
+        "unless the target differs"
     )
+
+
+def _where_time_goes(times: Sequence[NodeTime]) -> str:
+    """The operators and the layers that take most time, in a sentence."""
+    if not times:
+        return ""
+    shares: dict[str, float] = {}
+    for node in times:
+        shares[node.op_type] = shares.get(node.op_type, 0.0) + node.share
+    ranked = sorted(shares.items(), key=lambda item: -item[1])[:3]
+    ops = ", ".join(f"{op} {share:.0%}" for op, share in ranked)
+    layers = ", ".join(f"{node.name} ({node.share:.0%})" for node in times[:3])
+    return f" Its time goes to {ops}; the slowest nodes are {layers}."

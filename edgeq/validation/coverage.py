@@ -84,7 +84,7 @@ def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
     wanted = {
         value.name
         for node in compute
-        for value in (*node.inputs[:3], *node.outputs[:1])
+        for value in (*node.inputs[:4], *node.outputs[:1])
         if value is not None and value.name
     }
     exposed = expose(model, sorted(wanted), keep_outputs=False)
@@ -110,7 +110,7 @@ def _count(node: ir.Node, shape_of: macs.ShapeOf) -> int | None:
 
 def measure(
     counted: Mapping[str, int | None],
-    plan: QuantPlan,
+    plan: QuantPlan | None,
     executed: ExecutedGraph,
     quantized: ir.Model,
 ) -> Coverage:
@@ -118,11 +118,13 @@ def measure(
 
     Args:
         counted: What :func:`count_macs` found.
-        plan: What was asked for, with the reasons for nodes left float.
+        plan: What was asked for, with the reasons for nodes left float; None for a model that
+            somebody else made.
         executed: The optimized graph of the candidate.
         quantized: The candidate.
     """
-    decisions = {decision.node: decision for decision in plan.decisions}
+    decisions = {decision.node: decision for decision in plan.decisions} if plan else {}
+    op_types = {node_name(node): node.op_type for node in nodes(quantized)}
     kernel_of = _kernels(executed, quantized)
     totals = {"int8": 0, "nbits": 0, "float": 0}
     floats = []
@@ -131,7 +133,7 @@ def measure(
         kind = "int8" if kernel in INT8_COMPUTE else "nbits" if kernel in NBITS_COMPUTE else "float"
         totals[kind] += count or 0
         if kind == "float" and count != 0:
-            floats.append(_float_node(name, count, decisions.get(name), kernel))
+            floats.append(_float_node(name, count, decisions.get(name), kernel, op_types))
     floats.sort(key=lambda node: -(node.macs or 0))
     dynamic = sum(n.op_type.startswith("Dynamic") for n in executed.nodes)
     return Coverage(
@@ -172,10 +174,15 @@ def _weights(node: ir.Node) -> list[str]:
 
 
 def _float_node(
-    name: str, count: int | None, decision: NodeDecision | None, kernel: str
+    name: str,
+    count: int | None,
+    decision: NodeDecision | None,
+    kernel: str,
+    op_types: Mapping[str, str],
 ) -> FloatNode:
     if decision is None:
-        return FloatNode(name, kernel or "?", count, "edgeq has no rule for it")
+        ran = f"onnxruntime runs it as {kernel}" if kernel else "onnxruntime runs it in float"
+        return FloatNode(name, op_types.get(name, kernel), count, ran)
     reason = decision.reason
     if decision.form in (NodeForm.STATIC, NodeForm.DYNAMIC):
         ran = f"ran {kernel}" if kernel else "kept it"

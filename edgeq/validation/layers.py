@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.graph import macs
 from edgeq.graph.expose import expose
 from edgeq.graph.walk import node_name, nodes, values
+from edgeq.metrics.fidelity import MAX_DB
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session
 
@@ -29,11 +30,18 @@ class LayerFidelity:
         op_type: Its operator.
         sqnr_db: Ratio of the layer's float output to its difference from the same output in the
             quantized model, with all errors of the layers before it.
+        before_db: The lowest such ratio among the layers that it reads from, 200 for the first.
     """
 
     name: str
     op_type: str
     sqnr_db: float
+    before_db: float
+
+    @property
+    def fall_db(self) -> float:
+        """How much quality this layer itself loses; negative where errors average out."""
+        return self.before_db - self.sqnr_db
 
 
 def compare_layers(
@@ -94,6 +102,23 @@ def _run(
         return ()
     op_types = {node_name(node): node.op_type for node in wanted.values()}
     found = compare(Session(left.model), Session(right.model), samples, both)
+    ratios = {name: fidelity.sqnr_db for name, fidelity in found.items()}
+    before = _before(prepared, ratios)
     return tuple(
-        LayerFidelity(name, op_types[name], fidelity.sqnr_db) for name, fidelity in found.items()
+        LayerFidelity(name, op_types[name], ratio, before[name]) for name, ratio in ratios.items()
     )
+
+
+def _before(model: ir.Model, ratios: dict[str, float]) -> dict[str, float]:
+    """Per measured layer the lowest ratio among the measured layers that it reads from."""
+    level: dict[ir.Value, float] = {}
+    before = {}
+    for node in nodes(model):
+        read = [level[value] for value in node.inputs if value is not None and value in level]
+        lowest = min(read, default=MAX_DB)
+        name = node_name(node)
+        if name in ratios:
+            before[name] = lowest
+        for value in node.outputs:
+            level[value] = ratios.get(name, lowest)
+    return before

@@ -78,7 +78,7 @@ def _located(data: object) -> object:
         return data
     text = str(data)
     path = Path(text)
-    if not path.exists():
+    if not _exists(path):
         if is_reference(text):
             return text
         raise DataError(
@@ -92,6 +92,14 @@ def _located(data: object) -> object:
         raise DataError(
             f"the folder cannot be read: {error.strerror}", where=text, remedy="Check its rights"
         ) from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there; a name that no file can have is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _refusal(data: object, matching: Sequence[Kind]) -> DataError:

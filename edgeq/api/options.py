@@ -1,0 +1,77 @@
+"""The arguments of :func:`edgeq.quantize`, checked and resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.errors import RecipeError, nearest
+from edgeq.recipe import Recipe, load_recipe
+from edgeq.targets import target_named
+from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeq.targets import TargetProfile
+
+SCHEMES = ("int8",)
+"""The schemes that work today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked to do.
+
+    Attributes:
+        target: The profile of the target.
+        recipe: The user's choices, the arguments worked in.
+        threads: Threads of onnxruntime; 0 lets it choose.
+        seed: Seed of the kept sample.
+        validate: Whether to measure and judge.
+        thresholds: What to judge by.
+        evaluation: Labelled data; None without a metric.
+        metric: The task metric; None for none.
+    """
+
+    target: TargetProfile
+    recipe: Recipe
+    threads: int
+    seed: int
+    validate: bool
+    thresholds: Thresholds
+    evaluation: object
+    metric: str | None
+
+
+def resolve_options(
+    scheme: str, target: str, calibrator: str | None, recipe: Recipe | str | Path | None,
+    exclude: Sequence[str], threads: int, seed: int, validate: bool,
+    max_drop: str | float | None, evaluation: object, metric: str | None,
+) -> Options:  # fmt: skip
+    """Check the arguments of :func:`edgeq.quantize` against each other.
+
+    Raises:
+        RecipeError: An argument is wrong, or one lacks its companion.
+    """
+    if scheme not in SCHEMES:
+        raise RecipeError(
+            f"unknown scheme {scheme!r}", where="scheme", remedy=nearest(scheme, SCHEMES)
+        )
+    if (evaluation is None) != (metric is None) or (max_drop is not None and metric is None):
+        raise RecipeError(
+            "evaluation data, a metric and a largest drop belong together",
+            remedy="Give --eval DATA and --metric METRIC, and --max-drop only with them",
+        )
+    chosen = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe or Recipe()
+    chosen = chosen.with_changes(calibrator=calibrator, exclude=(*chosen.exclude, *exclude))
+    thresholds = DEFAULT if validate else Thresholds()
+    if max_drop is not None:
+        drop, relative = parse_drop(str(max_drop))
+        thresholds = Thresholds(
+            thresholds.min_sqnr, thresholds.min_cosine, max_drop=drop, relative_drop=relative
+        )
+    return Options(
+        target_named(target), chosen, threads, seed, validate, thresholds, evaluation, metric
+    )

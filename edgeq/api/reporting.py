@@ -1,0 +1,167 @@
+"""Runs and measures what quantization made, and writes it up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.api.measuring import measure_latency, open_evaluation, score, slow_nodes
+from edgeq.api.stages import Stages, environment, peak_rss_mb
+from edgeq.graph import opset, saver
+from edgeq.graph.interface import Interface
+from edgeq.quantization.plan import NodeForm
+from edgeq.report.document import ModelFacts, Report
+from edgeq.runtime.kernels import executed_graph
+from edgeq.runtime.paired import compare
+from edgeq.runtime.session import Session, SessionConfig
+from edgeq.validation.advice import warnings_about
+from edgeq.validation.coverage import measure
+from edgeq.validation.layers import compare_layers
+from edgeq.validation.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.api.options import Options
+    from edgeq.calibration.collector import Collection
+    from edgeq.calibration.sources import SampleSource
+    from edgeq.graph.loader import LoadedModel
+    from edgeq.metrics import Fidelity
+    from edgeq.passes.prepare import Prepared
+    from edgeq.runtime.latency import LatencyComparison
+    from edgeq.runtime.profile import NodeTime
+    from edgeq.tuning.default import Search
+    from edgeq.types import Sample
+    from edgeq.validation.coverage import Coverage
+    from edgeq.validation.layers import LayerFidelity
+    from edgeq.validation.verdict import Score
+
+_FEW_SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the stages that make the model have left.
+
+    Attributes:
+        loaded: The model as it was found.
+        prepared: What was quantized.
+        collection: What calibration saw.
+        found: The candidate that was kept, and why.
+        final: Its model, as it will be written.
+        macs: Multiply-accumulates per compute node of the prepared model.
+        source: Where the samples came from.
+    """
+
+    loaded: LoadedModel
+    prepared: Prepared
+    collection: Collection
+    found: Search
+    final: ir.Model
+    macs: Mapping[str, int | None]
+    source: SampleSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What running the result showed. All but ``outputs`` is empty where nobody asked."""
+
+    outputs: Mapping[str, Fidelity]
+    coverage: Coverage | None = None
+    layers: tuple[LayerFidelity, ...] = ()
+    latency: tuple[LatencyComparison, ...] = ()
+    times: tuple[NodeTime, ...] = ()
+    metric: Score | None = None
+
+
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most ``count`` of the samples, evenly spread."""
+    step = max(1, -(-len(samples) // count))
+    return list(samples[::step])
+
+
+def write_report(work: Work, options: Options, stages: Stages) -> Report:
+    """Run, measure and judge what came out.
+
+    Args:
+        work: What was made.
+        options: What was asked for.
+        stages: Keeps the time of each stage.
+    """
+    found = _measure(work, options, stages)
+    plan = work.found.best.plan
+    warnings = warnings_about(
+        found.outputs,
+        found.coverage,
+        found.latency,
+        found.layers,
+        work.collection.samples,
+        plan,
+        found.times,
+    )
+    return Report(
+        verdict=judge(options.thresholds, found.outputs, found.latency, found.metric),
+        model=ModelFacts(
+            work.loaded.path,
+            work.loaded.sha256,
+            opset.default_opset(work.loaded.model),
+            Interface.of(work.loaded.model),
+        ),
+        scheme="int8",
+        target=options.target.name,
+        calibrator=options.recipe.calibrator,
+        samples=work.collection.samples,
+        fp32_bytes=work.loaded.size_bytes,
+        candidate_bytes=saver.serialized_size(work.final),
+        outputs=found.outputs,
+        metric=found.metric,
+        coverage=found.coverage,
+        latency=found.latency,
+        layers=found.layers,
+        timings=stages.seconds,
+        peak_rss_mb=peak_rss_mb(),
+        warnings=warnings,
+        notes=_notes(work),
+        environment=environment(),
+    )
+
+
+def _measure(work: Work, options: Options, stages: Stages) -> _Measured:
+    few, plan = spread(work.collection.kept, _FEW_SAMPLES), work.found.best.plan
+    threads, entries = options.threads, options.target.session_entries
+    config = SessionConfig(threads, entries=entries)
+    original = Session(work.loaded.model, SessionConfig(threads), what="the original")
+    result = Session(work.final, config, what="the quantized model")
+    metric = None
+    with stages.stage("validate"):
+        outputs = compare(original, result, work.collection.kept)
+    if options.metric is not None:
+        with stages.stage("evaluate"):
+            source = open_evaluation(options.evaluation, work.loaded.model)
+            metric = score(options.metric, source, original, result)
+    if not options.validate:
+        return _Measured(outputs, metric=metric)
+    with stages.stage("validate"):
+        coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
+        layers = compare_layers(work.prepared.model, work.final, plan, few)
+    with stages.stage("latency"):
+        latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
+        times = slow_nodes(work.final, few, latency, entries)
+    return _Measured(outputs, coverage, layers, latency, times, metric)
+
+
+def _notes(work: Work) -> tuple[str, ...]:
+    """What was assumed and done on the way, in the order of the stages."""
+    dynamic = sum(d.form is NodeForm.DYNAMIC for d in work.found.best.plan.decisions)
+    notes = [
+        *work.loaded.notes,
+        f"Calibrated on {work.source.description}",
+        *work.source.assumptions,
+        *work.prepared.notes,
+        *work.found.notes,
+    ]
+    if dynamic:
+        notes.append(f"{dynamic} nodes quantize their input while running (dynamic)")
+    return tuple(dict.fromkeys(notes))
