@@ -22,6 +22,7 @@ from edgeq.passes.fold_shapes import fold_shapes
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
+from edgeq.passes.lift_half import lift_half
 from edgeq.passes.merge_affine import merge_affine
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.recognize_activations import recognize_activations
@@ -54,6 +55,8 @@ Pipeline: TypeAlias = "tuple[Pass | Repeat, ...]"
 
 PREPARE: Pipeline = (
     inline_functions,
+    infer_shapes,
+    lift_half,
     Repeat(
         (lift_constants, infer_shapes, fold_constants, fold_shapes, fold_if, remove_noops,
          remove_dead)

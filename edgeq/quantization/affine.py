@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 SMALLEST_SCALE = float(np.finfo(np.float32).smallest_normal)
 """Scales below this are subnormal in float32, and some chips flush them to zero."""
 
+_FLOAT32_BITS = 24
+"""Integers of so many bits are exact in float32."""
+
+_LARGEST_SCALE = float(np.finfo(np.float32).max) / 2**8
+"""Keeps a scale times any 8-bit integer finite."""
+
 BIAS_LIMIT = 2**30
 """Largest magnitude of a quantized bias: half of int32, the other half is for the accumulator."""
 
@@ -80,10 +86,12 @@ def quantize(real: Array, params: QuantParams) -> IntArray:
         An array of ``real``'s shape in ``params.dtype``.
     """
     scale, zero_point = aligned(params, real.ndim)
-    rounded = np.rint(np.asarray(real, np.float32) / scale)
+    limits = params.dtype
+    # float32 divides as the operator does, but cannot hold the ends of int32.
+    wide = np.float64 if limits.bits > _FLOAT32_BITS else np.float32
+    rounded = np.rint(real.astype(wide) / scale.astype(wide))
     if np.any(zero_point):
         rounded = rounded + zero_point
-    limits = params.dtype
     return np.clip(rounded, limits.qmin, limits.qmax).astype(limits.numpy)
 
 
@@ -124,7 +132,8 @@ def weight_scale_for_bias(
 
     A channel of tiny weights with an ordinary bias would otherwise saturate it and shift the
     channel (onnxruntime issue 21000). Its weights get coarser instead; they were negligible
-    against the bias. A channel of zero weights gets the finest scale that its bias allows.
+    against the bias. A channel of zero weights gets the finest scale that its bias allows. The
+    product of the scales stays a normal float32: a bias over a scale of zero is no number.
 
     Args:
         params: Numbers of the weight, per tensor or per output channel.
@@ -135,19 +144,20 @@ def weight_scale_for_bias(
     Returns:
         The same numbers, or a copy with some scales changed.
     """
-    needed = np.abs(bias.astype(np.float64)) / (float(input_scale) * BIAS_LIMIT)
+    magnitude = np.abs(bias.astype(np.float64))
     used = np.abs(weight.astype(np.float64))
     if params.axis is None:
-        needed, used = needed.max(initial=0.0), used.max(initial=0.0)
+        magnitude, used = magnitude.max(initial=0.0), used.max(initial=0.0)
     else:
         others = tuple(i for i in range(weight.ndim) if i != params.axis % weight.ndim)
         used = used.max(axis=others, initial=0.0)
-    floor = np.nextafter(np.maximum(needed, SMALLEST_SCALE).astype(np.float32), np.float32(np.inf))
-    silent = (used == 0) & (needed > 0)
-    scale = np.where(silent, floor, np.maximum(params.scale, np.where(needed > 0, floor, 0)))
-    return QuantParams(
-        np.asarray(scale, np.float32), params.zero_point, params.dtype, params.axis
-    )
+    # Twice the smallest scale, so that rounding the product leaves it a normal number.
+    step = np.maximum(magnitude / BIAS_LIMIT, 2 * SMALLEST_SCALE)
+    needed = np.clip(step / float(input_scale), SMALLEST_SCALE, _LARGEST_SCALE)
+    floor = np.nextafter(needed.astype(np.float32), np.float32(np.inf))
+    silent = (used == 0) & (magnitude > 0)
+    scale = np.where(silent, floor, np.maximum(params.scale, floor))
+    return QuantParams(np.asarray(scale, np.float32), params.zero_point, params.dtype, params.axis)
 
 
 def covers_clip(params: QuantParams, low: float, high: float) -> bool:

@@ -255,11 +255,13 @@ def _layers(report: Report, everything: bool) -> RenderableType | None:
     far = any(closeness.sqnr_db < FAR_OFF_DB for closeness in report.outputs.values())
     if not report.layers or not (far or everything):
         return None
-    title = "Layers" if everything else "Worst layers"
-    worst = sorted(report.layers, key=lambda layer: layer.sqnr_db)[:_WORST_LAYERS]
-    made = table(title, "layer", "operator", "SQNR dB", numbers=("SQNR dB",))
+    title = "Layers" if everything else "Layers that lose most"
+    worst = sorted(report.layers, key=lambda layer: -layer.fall_db)[:_WORST_LAYERS]
+    numbers = ("reads at dB", "writes at dB")
+    made = table(title, "layer", "operator", *numbers, numbers=numbers)
     for layer in report.layers if everything else worst:
-        made.add_row(plain(layer.name), plain(layer.op_type), f"{layer.sqnr_db:.1f}")
+        before, after = f"{layer.before_db:.1f}", f"{layer.sqnr_db:.1f}"
+        made.add_row(plain(layer.name), plain(layer.op_type), before, after)
     return made
 
 

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING
 
 from edgeq.quantization.plan import NodeForm
 from edgeq.validation.layers import compare_layers
+from edgeq.validation.verdict import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edgeq.quantization.plan import QuantPlan
     from edgeq.tuning.candidate import Candidate, Workshop
 
 FLOAT_SHARE = 0.4
 """Fraction of the multiply-accumulates that may be given up for accuracy."""
+
+RESCUE_SHARE = 0.95
+"""The fraction where the result would be no use at all otherwise."""
+
+RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 3.0
+"""Worst-output SQNR under which a result is rescued: judged on other samples it might fail."""
 
 NEGLIGIBLE_SHARE = 0.002
 """A layer with less than this fraction of the arithmetic gains nothing worth having in integers."""
@@ -45,7 +52,8 @@ def leave_float(
     """Try ever larger sets of layers in float until the goal is met or the arithmetic given up.
 
     First the layers that hold a negligible part of the arithmetic (the gates of squeeze-and-excite
-    blocks are such), then those at whose output the SQNR falls furthest, 1, 2, 4, ... at a time.
+    blocks are such), then those at whose output the SQNR falls furthest, 1, 2, 4, ... at a time,
+    within :data:`FLOAT_SHARE`; beyond it only while the result is not fit for use.
 
     Args:
         workshop: Builds and measures.
@@ -54,15 +62,21 @@ def leave_float(
         goal_db: Stop when the worst output reaches this.
     """
     best = start
-    small = list(_negligible(start.plan, macs))
-    for nodes in (small, *_prefixes(workshop, start, macs)):
-        if not nodes:
-            continue
-        attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
-        if attempt.sqnr_db > best.sqnr_db + _GAIN_DB:
-            best = attempt
-        if best.sqnr_db >= goal_db:
-            break
+    ranked = _ranked(workshop, start)
+    attempts: tuple[tuple[Iterable[Sequence[str]], float], ...] = (
+        ([list(_negligible(start.plan, macs))], goal_db),
+        (_prefixes(_affordable(ranked, macs, FLOAT_SHARE)), goal_db),
+        (_prefixes(_affordable(ranked, macs, RESCUE_SHARE)), min(goal_db, RESCUE_DB)),
+    )
+    for sets, enough_db in attempts:
+        for nodes in sets:
+            if best.sqnr_db >= enough_db:
+                break
+            if not nodes or set(nodes) <= set(best.choice.excluded):
+                continue
+            attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
+            if attempt.sqnr_db > best.sqnr_db + _GAIN_DB:
+                best = attempt
     count = len(best.choice.excluded) - len(start.choice.excluded)
     return Fallback(
         best,
@@ -80,25 +94,32 @@ def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str
             yield decision.node
 
 
-def _prefixes(
-    workshop: Workshop, start: Candidate, macs: Mapping[str, int | None]
-) -> Iterator[list[str]]:
-    """Growing sets of the layers where the SQNR falls furthest, within :data:`FLOAT_SHARE`."""
+def _ranked(workshop: Workshop, start: Candidate) -> list[str]:
+    """The layers in integers, the one where the SQNR falls furthest first."""
     layers = compare_layers(
         workshop.prepared, start.model, start.plan, workshop.samples[:_LAYER_SAMPLES]
     )
     integer = {d.node for d in start.plan.decisions if d.form in _INTEGER}
     falling = sorted(layers, key=lambda layer: -layer.fall_db)
-    ranked = [layer.name for layer in falling if layer.fall_db > 0 and layer.name in integer]
+    return [layer.name for layer in falling if layer.fall_db > 0 and layer.name in integer]
+
+
+def _affordable(
+    ranked: Sequence[str], macs: Mapping[str, int | None], share: float
+) -> Sequence[str]:
+    """As many of the layers as hold at most that share of the arithmetic."""
     total = sum(count or 0 for count in macs.values())
-    affordable: list[str] = []
     spent = 0
-    for name in ranked:
+    for index, name in enumerate(ranked):
         spent += macs.get(name) or 0
-        if spent > FLOAT_SHARE * total:
-            break
-        affordable.append(name)
+        if spent > share * total:
+            return ranked[:index]
+    return ranked
+
+
+def _prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The first 1, 2, 4, ... of the names, and all."""
     size = 1
-    while size < 2 * len(affordable):
-        yield affordable[:size]
+    while size < 2 * len(names):
+        yield names[:size]
         size *= 2

@@ -44,7 +44,7 @@ GOOD = Report(
     metric=Score("top1", 0.9731, 0.9712),
     coverage=Coverage(900_000, 0, 100_000, NODES[:1], 2, 4),
     latency=(FAST,),
-    layers=tuple(LayerFidelity(f"layer{i}", "Conv", 40.0 - 3 * i) for i in range(10)),
+    layers=tuple(LayerFidelity(f"layer{i}", "Conv", 40.0 - 3 * i, 43.0 - 3 * i) for i in range(10)),
     timings={"load": 0.1, "calibrate": 1.5},
     peak_rss_mb=123.4,
     warnings=(),
@@ -179,7 +179,7 @@ def test_names_are_no_markup(name):
     report = replace(
         GOOD,
         outputs={name: FAR},
-        layers=(LayerFidelity(name, name, 3.0),),
+        layers=(LayerFidelity(name, name, 3.0, 40.0),),
         coverage=replace(GOOD.coverage, float_nodes=(FloatNode(name, name, 1, name),)),
         warnings=(name,),
         notes=(name,),
@@ -192,7 +192,7 @@ def test_names_are_no_markup(name):
 def test_names_cannot_send_escape_sequences():
     evil = "\x1b[2J\x1b]0;title\x07\nnext\u202e"
     report = replace(
-        GOOD, outputs={evil: FAR}, layers=(LayerFidelity(evil, evil, 3.0),), notes=(evil,)
+        GOOD, outputs={evil: FAR}, layers=(LayerFidelity(evil, evil, 3.0, 40.0),), notes=(evil,)
     )
     said = text(report, 160)
     assert not set("\x1b\x07\u202e") & set(said)

@@ -42,5 +42,3 @@ def test_the_integer_kernel_runs(case, executed):
 def test_no_conversion_is_left_between_integer_nodes(case, executed):
     _, left_over = executed[case]
     assert left_over == case.left_over
-
-
