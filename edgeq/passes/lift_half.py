@@ -127,10 +127,11 @@ def _retype(graph: ir.Graph, kinds: Kinds, kept: set[ir.Value]) -> None:
 
 def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     # A large tensor is read and converted only when it is needed.
-    def convert() -> ir.Tensor:
-        return ir.Tensor(tensor.numpy().astype(np.float32), name=tensor.name)
+    def convert() -> ir.TensorProtocol:
+        return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
-    return ir.LazyTensor(convert, dtype=ir.DataType.FLOAT, shape=tensor.shape, name=tensor.name)
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.LazyTensor(convert, dtype=ir.DataType.FLOAT, shape=shape, name=tensor.name)
 
 
 def _lift_attributes(node: ir.Node, kinds: Kinds) -> None:

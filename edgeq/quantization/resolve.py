@@ -160,13 +160,18 @@ def _data(by_name: Mapping[str, ir.Node], ref: EdgeRef) -> Array:
     data = constants.array(by_name[ref.node].inputs[ref.input])
     if data is None:
         raise CalibrationError("not a constant", where=str(ref))
+    if not np.isfinite(data).all():
+        source = by_name[ref.node].inputs[ref.input]
+        raise CalibrationError(
+            f"its constant {source.name if source else ref.input!r} holds NaN or Inf",
+            where=f"node {ref.node}",
+            remedy="Mend the model's weights, or exclude the node",
+        )
     return data
 
 
 def _constant(data: Array, spec: QuantSpec) -> QuantParams:
     """Numbers of a weight (symmetric), or of a constant in an activation's place."""
-    if not np.isfinite(data).all():
-        raise CalibrationError("a weight holds NaN or Inf", remedy="Mend the model's weights")
     if spec.symmetric or spec.axis is not None:
         return affine.params_for_weight(data, spec)
     low, high = float(data.min(initial=0.0)), float(data.max(initial=0.0))

@@ -68,12 +68,15 @@ def leave_float(
         (_prefixes(_affordable(ranked, macs, FLOAT_SHARE)), goal_db),
         (_prefixes(_affordable(ranked, macs, RESCUE_SHARE)), min(goal_db, RESCUE_DB)),
     )
+    tried = {frozenset(start.choice.excluded)}
     for sets, enough_db in attempts:
         for nodes in sets:
             if best.sqnr_db >= enough_db:
                 break
-            if not nodes or set(nodes) <= set(best.choice.excluded):
+            wanted = frozenset({*best.choice.excluded, *nodes})
+            if wanted in tried:
                 continue
+            tried.add(wanted)
             attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
             if attempt.sqnr_db > best.sqnr_db + _GAIN_DB:
                 best = attempt
