@@ -61,11 +61,17 @@ def _quantized(entry: Entry, limit: int | None, threads: int) -> dict[str, Any]:
 
 
 def _cut(file: Path, limit: int | None, folder: Path) -> Path:
-    """The held-out data, or a file with the first of it."""
+    """The held-out data, or a file with the first of it: only for metrics that go by sample."""
     if limit is None:
         return file
-    with np.load(file) as arrays:
-        np.savez(folder / "eval.npz", **{name: arrays[name][:limit] for name in arrays.files})
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    count = next(len(a) for name, a in arrays.items() if not name.startswith("label_"))
+    # A label that is no column of the samples, say a sampling rate, is kept whole.
+    np.savez(
+        folder / "eval.npz",
+        **{n: a[:limit] if a.ndim and len(a) == count else a for n, a in arrays.items()},
+    )
     return folder / "eval.npz"
 
 

@@ -129,7 +129,7 @@ def cycled(samples: Sequence[Sample], count: int) -> Iterator[Sample]:
 def _first_key(entry: Entry) -> str:
     """The key that ``score`` returns first, asked with the outputs of the float model."""
     with np.load(entry.eval) as file:
-        arrays = {name: file[name][:4] for name in file.files}
+        arrays = {name: file[name][:4] if file[name].ndim else file[name] for name in file.files}
     labels = {n.removeprefix("label_"): a for n, a in arrays.items() if n.startswith("label_")}
     inputs = {n: a for n, a in arrays.items() if not n.startswith("label_")}
     session = Session(entry.model, SessionConfig(threads=1))

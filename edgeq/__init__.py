@@ -7,7 +7,6 @@ is quick.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,12 +48,12 @@ __all__ = [
     "validate",
 ]
 
-__version__ = _version("edgeq")
-
-
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        # Reading the installed metadata takes longer than everything else here together.
+        return import_module("importlib.metadata").version("edgeq")
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")
 
 
