@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgeq.types import Sample
+    from edgeq.types import Array, Sample
 
 KEPT_SAMPLES = 64
 """Samples kept at most."""
@@ -40,10 +43,10 @@ class KeptSamples(Sequence["Sample"]):
         self._limit = limit
         self._memory = memory
         self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
-        self._slots: list[tuple[int, Sample | Path]] = []
+        self._slots: list[tuple[int, Sample | _Spooled]] = []
         self.seen = 0
         self._held = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def offer(self, sample: Sample) -> None:
         """Show the next sample of the stream; a copy is kept if chance wants it."""
@@ -74,29 +77,48 @@ class KeptSamples(Sequence["Sample"]):
     def __len__(self) -> int:
         return len(self._slots)
 
-    def _store(self, index: int, sample: Sample) -> Sample | Path:
+    def _store(self, index: int, sample: Sample) -> Sample | _Spooled:
         size = _bytes(sample)
         if self._held + size <= self._memory:
             self._held += size
             return {name: np.array(array) for name, array in sample.items()}
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="edgeq-samples-")
-        path = Path(self._folder.name) / f"{index}.npz"
-        np.savez(path, allow_pickle=False, **dict(sample))
-        return path
+            self._folder = Path(tempfile.mkdtemp(prefix="edgeq-samples-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{index}.npz"
+        # Under their positions: inputs may have any name, also those of savez's own parameters.
+        np.savez(path, *(_without_objects(array) for array in sample.values()))
+        return _Spooled(path, {name: array.dtype for name, array in sample.items()})
 
-    def _release(self, stored: Sample | Path) -> None:
-        if isinstance(stored, Path):
-            stored.unlink()
+    def _release(self, stored: Sample | _Spooled) -> None:
+        if isinstance(stored, _Spooled):
+            stored.path.unlink()
         else:
             self._held -= _bytes(stored)
 
 
-def _read(stored: Sample | Path) -> Sample:
-    if not isinstance(stored, Path):
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    """A sample on disk: its arrays in the order of ``dtypes``."""
+
+    path: Path
+    dtypes: dict[str, np.dtype[np.generic]]
+
+
+def _without_objects(array: Array) -> Array:
+    """Text as fixed-width text: objects would have to be pickled."""
+    return array.astype(np.str_) if array.dtype.kind == "O" else array
+
+
+def _read(stored: Sample | _Spooled) -> Sample:
+    if not isinstance(stored, _Spooled):
         return stored
-    with np.load(stored, allow_pickle=False) as arrays:
-        return dict(arrays)
+    with np.load(stored.path, allow_pickle=False) as arrays:
+        found = [arrays[f"arr_{position}"] for position in range(len(stored.dtypes))]
+    return {
+        name: array.view(dtype) if array.dtype.kind == "V" else array.astype(dtype, copy=False)
+        for (name, dtype), array in zip(stored.dtypes.items(), found, strict=True)
+    }
 
 
 def _bytes(sample: Sample) -> int:

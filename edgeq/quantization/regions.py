@@ -214,4 +214,4 @@ def clip_bounds(node: ir.Node) -> tuple[float, float] | None:
 def _expressible(node: ir.Node) -> bool:
     """A quantized range always contains zero, so only bounds around zero can be expressed."""
     bounds = clip_bounds(node)
-    return bounds is not None and bounds[0] <= 0.0 <= bounds[1]
+    return bounds is not None and bounds[0] <= 0.0 <= bounds[1] and bounds[0] < bounds[1]

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgeq.graph import constants, rewire
 from edgeq.graph.expose import expose
-from edgeq.graph.walk import name_of, node_name, nodes
+from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization import affine
 from edgeq.quantization.plan import NodeForm
 from edgeq.runtime.session import Session
@@ -107,7 +107,14 @@ def _graph(node: ir.Node) -> ir.Graph:
 
 def _layers(model: ir.Model, plan: QuantPlan) -> list[ir.Node]:
     static = {d.node for d in plan.decisions if d.form is NodeForm.STATIC}
-    return [node for node in nodes(model) if node.op_type in _CORRECTED_OPS and node.name in static]
+    return [
+        node
+        for node in nodes(model)
+        if is_op(node, *_CORRECTED_OPS)
+        and node.name in static
+        # The channels of what it reads lie on axis 0, where other layers have rows.
+        and not node.attributes.get_int("transA", 0)
+    ]
 
 
 def _shift(node: ir.Node, params: QuantParams, mean: FloatArray) -> FloatArray:

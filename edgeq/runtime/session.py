@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +64,6 @@ class Session:
         profile_prefix: Path | None = None,
         what: str = "the model",
     ) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         options = _options(config or SessionConfig(), optimized_path, profile_prefix)
         try:
             self._ort = ort.InferenceSession(
@@ -81,8 +82,9 @@ class Session:
             return str(model)
         if tensor_bytes(model) <= _SERIALIZED_LIMIT:
             return bytes(ir.to_proto(model).SerializeToString())
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
-        path = Path(self._folder.name) / "model.onnx"
+        folder = Path(tempfile.mkdtemp(prefix="edgeq-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = folder / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
         return str(path)
 

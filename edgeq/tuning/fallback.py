@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FLOAT_SHARE = 0.4
 """Fraction of the multiply-accumulates that may be given up for accuracy."""
 
-RESCUE_SHARE = 0.95
-"""The fraction where the result would be no use at all otherwise."""
+RESCUE_SHARE = 1.0
+"""The fraction where the result would be no use at all otherwise; some layer stays in integers."""
 
 RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 3.0
 """Worst-output SQNR under which a result is rescued: judged on other samples it might fail."""
@@ -78,7 +78,8 @@ def leave_float(
                 continue
             tried.add(wanted)
             attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
-            if attempt.sqnr_db > best.sqnr_db + _GAIN_DB:
+            closer = attempt.sqnr_db > best.sqnr_db + _GAIN_DB
+            if closer and any(d.form in _INTEGER for d in attempt.plan.decisions):
                 best = attempt
     count = len(best.choice.excluded) - len(start.choice.excluded)
     return Fallback(

@@ -278,6 +278,7 @@ def test_frozen_histograms_do_not_follow_later_updates():
     histogram = statistics.histogram
     statistics.update(1, np.full(5, 2.0))
     assert histogram.total == 3
+    assert statistics.histogram.total == 8
     with pytest.raises(ValueError, match="read-only"):
         histogram.counts[0] = 1
     with pytest.raises(ValueError, match="fraction"):

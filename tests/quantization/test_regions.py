@@ -1,5 +1,7 @@
 """Where integer regions begin and end."""
 
+from dataclasses import replace
+
 import graphs
 import numpy as np
 import pytest
@@ -35,7 +37,9 @@ def test_carried_operators_join_between_integers_only(lines, carried):
 
 
 def test_a_chain_of_carried_operators_falls_together():
-    lines = "[c] y = Conv(x, w) [a] s = Add(y, y) [t] t = Transpose<perm=[0,1,3,2]>(s) [e] z = Sin(t)"
+    lines = (
+        "[c] y = Conv(x, w) [a] s = Add(y, y) [t] t = Transpose<perm=[0,1,3,2]>(s) [e] z = Sin(t)"
+    )
     assert forms(lines) == {"c": "static", "a": "float", "t": "float"}
 
 
@@ -92,9 +96,14 @@ def test_a_bound_given_as_input_cannot_be_absorbed():
     assert forms("[c] y = Conv(x, w) [k] z = Clip(y, , hi)", head)["k"] == "float"
 
 
-def test_a_symmetric_target_absorbs_nothing():
-    from dataclasses import replace
+@pytest.mark.parametrize("bounds", [(1.0, 6.0), (-6.0, -1.0), (0.0, 0.0), (1.0, -1.0)])
+def test_bounds_that_no_range_around_zero_has_cannot_be_absorbed(bounds):
+    low, high = (np.float32(bound) for bound in bounds)
+    lines = "[c] y = Conv(x, w) [k] q = Clip(y, lo, hi) [d] z = Conv(q, w)"
+    assert forms(lines, lo=low, hi=high)["k"] == "float"
 
+
+def test_a_symmetric_target_absorbs_nothing():
     model = graphs.build(f"{IO} {{ [c] y = Conv(x, w) [r] z = Relu(y) }}", w=W)
     target = replace(CPU, activation_symmetric=True)
     assert annotate(model, target, Recipe()).decisions["r"].form is NodeForm.FLOAT

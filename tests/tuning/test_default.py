@@ -1,0 +1,121 @@
+"""The search keeps what measures best, and leaves float what costs too much."""
+
+import graphs
+import models
+import numpy as np
+import pytest
+
+from edgeq.calibration.collector import collect
+from edgeq.graph import loader
+from edgeq.quantization.annotate import annotate
+from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.ranges import calibrators_for, required_kinds
+from edgeq.recipe import Recipe
+from edgeq.targets.cpu import CPU
+from edgeq.tuning import default
+from edgeq.tuning.candidate import NO_SAMPLE, Choice, Workshop
+from edgeq.tuning.default import search
+from edgeq.validation.coverage import count_macs
+
+
+def workshop(model, samples, calibrators="minmax"):
+    chosen = calibrators_for(calibrators)
+    names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
+    found = collect(model, names, samples, required_kinds(chosen), threads=1)
+    return Workshop(
+        model, model, CPU, Recipe(), found.statistics, chosen, samples, threads=1
+    )  # fmt: skip
+
+
+def chain(outlier=1.0, depth=3):
+    """Convolutions of which the middle one reads a channel ``outlier`` times the others."""
+    lines = "[a] y = Conv(x, w0) [b] u = Conv(y, w1) [c] z = Conv(u, w2)"
+    head = "n (float[1,8,6,6] x) => (float[1,8,6,6] z)"
+    first = graphs.numbers(0, 8, 8, 1, 1, scale=0.3)
+    second = graphs.numbers(1, 8, 8, 1, 1, scale=0.3)
+    first[0] *= outlier
+    second[:, 0] /= outlier
+    return graphs.build(
+        f"{head} {{ {lines} }}", w0=first, w1=second, w2=graphs.numbers(2, 8, 8, 1, 1, scale=0.3)
+    )
+
+
+def found(model, calibrators="minmax", samples=None):
+    samples = samples or graphs.feeds(model, 4)
+    shop = workshop(model, samples, calibrators)
+    return search(shop, tuple(calibrators_for(calibrators)), count_macs(model, samples[0]))
+
+
+def test_one_calibrator_leaves_no_choice():
+    result = found(chain())
+    assert result.best.choice.calibrators == ("minmax",)
+    assert result.best.sqnr_db > default.COMFORT_DB
+    assert not result.best.choice.excluded
+
+
+def test_auto_is_as_close_as_every_calibrator_alone():
+    model = chain()
+    samples = graphs.feeds(model, 4)
+    shop = workshop(model, samples, "auto")
+    names = tuple(calibrators_for("auto"))
+    best = search(shop, names, count_macs(model, samples[0])).best
+    alone = [shop.build(Choice((name,))).sqnr_db for name in names]
+    assert best.sqnr_db >= max(alone) - default.NOTICEABLE_DB
+
+
+def test_layers_that_ruin_the_output_are_left_float_with_the_reason():
+    result = found(chain(outlier=2000.0))
+    left = {d.node: d.reason for d in result.best.plan.decisions if d.form is NodeForm.FLOAT}
+    assert left
+    assert all("int8 costs accuracy here" in reason for reason in left.values())
+    assert any("stay float because int8 costs accuracy" in note for note in result.notes)
+    assert result.best.sqnr_db > workshop_start(2000.0).sqnr_db
+
+
+def workshop_start(outlier):
+    model = chain(outlier)
+    return workshop(model, graphs.feeds(model, 4)).build(Choice(("minmax",)))
+
+
+def test_bias_correction_stays_only_where_it_helps(monkeypatch):
+    monkeypatch.setattr(default, "NOTICEABLE_DB", 1000.0)
+    assert not found(chain()).best.choice.corrected
+
+
+def test_nodes_in_a_branch_that_no_sample_takes_stay_float():
+    text = """n (float[1,3,4,4] x, bool c) => (float[1,3,4,4] z) { [stem] y = Conv(x, w)
+      [i] z = If(c) <
+        then_branch = a () => (float[1,3,4,4] t) { [one] t = Conv(y, w) },
+        else_branch = b () => (float[1,3,4,4] e) { [two] f = Conv(y, w) [r] e = Relu(f) }> }"""
+    model = graphs.build(text, w=graphs.numbers(1, 3, 3, 1, 1, scale=0.5))
+    built = workshop(model, graphs.feeds(model, 4, c=True)).build(Choice(("minmax",)))
+    forms = {d.node: (d.form, d.reason) for d in built.plan.decisions}
+    assert forms["one"] == (NodeForm.STATIC, "")
+    assert forms["two"] == (NodeForm.FLOAT, NO_SAMPLE)
+    other = graphs.feeds(model, 2, c=False)
+    assert graphs.closeness(model, built.model, other) > 30
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_what_is_built_is_measured(corrected):
+    model = chain()
+    samples = graphs.feeds(model, 4)
+    built = workshop(model, samples).build(Choice(("minmax",), corrected=corrected))
+    assert built.sqnr_db == pytest.approx(graphs.closeness(model, built.model, samples), abs=0.01)
+
+
+def test_the_models_of_every_kind_are_found_close():
+    for model, samples in (
+        (models.conv_net(), models.images(8)),
+        (models.mlp(), models.rows(8)),
+        (models.branches(), models.branch_rows(8)),
+    ):
+        assert found(loader.load(model).model, samples=samples).best.sqnr_db > 25
+
+
+def test_what_is_not_finite_is_the_farthest_off(monkeypatch):
+    model = chain()
+    built = workshop(model, graphs.feeds(model, 2)).build(Choice(("minmax",)))
+    broken = {name: type(each)(99.0, 1.0, 0.0, None, False) for name, each in built.outputs.items()}
+    assert type(built)(built.choice, built.model, built.plan, built.ranges, broken).sqnr_db == -200
+    assert np.isfinite(built.sqnr_db)
