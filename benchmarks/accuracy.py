@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py SET [--models A,B] [--eval N] [--json accuracy.json]
 
 Each model is quantized by the command line in a process of its own, with the set's metric on its
-held-out data. Prints a markdown table; the whole reports go to the JSON file. The speed-up is the
-one that edgeq itself measures: fp32 and int8 in turn, in one process, with one thread.
+held-out data; of the options only --threads is given, 1 unless told. Prints a markdown table; the
+whole reports go to the JSON file. The speed-up is the one that edgeq itself measures: fp32 and int8
+in turn, in one process, with one thread.
 """
 
 from __future__ import annotations

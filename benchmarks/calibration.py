@@ -11,6 +11,8 @@ in turn, medians of --repeat.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -135,8 +137,9 @@ def _peer(entry: Entry, samples: Sequence[Sample], method: str, threads: int) ->
         calibrator.infer_session = ort.InferenceSession(
             calibrator.augmented_model_path, options, providers=["CPUExecutionProvider"]
         )
-        calibrator.collect_data(Reader())
-        calibrator.compute_data()
+        with contextlib.redirect_stdout(sys.stderr):  # they print what they do
+            calibrator.collect_data(Reader())
+            calibrator.compute_data()
     return time.perf_counter() - start
 
 

@@ -25,7 +25,7 @@ from edgeq.tuning.default import search
 from edgeq.validation.coverage import count_macs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _PROOF_SAMPLES = 4
 _MEASURED_SAMPLES = 16
+_MEASURED_MACS = 10**11
 
 
 def quantize(
@@ -130,8 +131,8 @@ def _quantized(
             progress=progress.samples,
         )
     with stages.stage("quantize"):
-        samples = spread(collection.kept, _MEASURED_SAMPLES)
-        macs = count_macs(prepared.model, samples[0])
+        macs = count_macs(prepared.model, collection.kept[0])
+        samples = spread(collection.kept, _measured_samples(macs))
         workshop = Workshop(
             prepared.model, loaded.model, options.target, options.recipe,
             collection.statistics, calibrators, samples, threads=options.threads,
@@ -139,6 +140,15 @@ def _quantized(
         found = search(workshop, tuple(calibrators), macs)
         final = _finished(found.best.model, loaded.model)
     return Work(loaded, prepared, collection, found, final, macs, source)
+
+
+def _measured_samples(macs: Mapping[str, int | None]) -> int:
+    """How many samples to measure every candidate on: fewer of a model that takes long.
+
+    Arithmetic is counted rather than time, so that the result does not depend on the machine.
+    """
+    once = sum(count or 0 for count in macs.values())
+    return max(_PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
 
 
 def _finished(model: ir.Model, original: ir.Model) -> ir.Model:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeq.api.measuring import measure_latency, open_evaluation, score, slow_nodes
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.graph import opset, saver
@@ -77,9 +79,14 @@ class _Measured:
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """At most ``count`` of the samples, evenly spread."""
-    step = max(1, -(-len(samples) // count))
-    return list(samples[::step])
+    """At most ``count`` of the samples, drawn from all of them, in their order.
+
+    Every second or third would show one side only of data that alternates, by branch or by size.
+    """
+    if len(samples) <= count:
+        return list(samples)
+    chosen = np.random.default_rng(0).choice(len(samples), count, replace=False)
+    return [samples[index] for index in sorted(chosen.tolist())]
 
 
 def write_report(work: Work, options: Options, stages: Stages) -> Report:

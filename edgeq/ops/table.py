@@ -33,7 +33,7 @@ def _gemm(node: ir.Node, _rank: int) -> int:
 
 
 def _matmul(_node: ir.Node, rank: int) -> int | None:
-    """MatMul's B is [in, out]; a stack of matrices gets one scale (integer kernels take no more)."""
+    """MatMul's B is [in, out]; a stack of matrices gets one scale: kernels take no more."""
     return 1 if rank == 2 else None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import walk
+from edgeq.passes.einsum_to_matmul import einsum_to_matmul
 from edgeq.passes.fold_affine_after import fold_affine_after
 from edgeq.passes.fold_affine_before import fold_affine_before
 from edgeq.passes.fold_constants import fold_constants
@@ -61,6 +62,7 @@ PREPARE: Pipeline = (
         (lift_constants, infer_shapes, fold_constants, fold_shapes, fold_if, remove_noops,
          remove_dead)
     ),
+    einsum_to_matmul,
     recognize_activations,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),

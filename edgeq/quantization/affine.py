@@ -92,7 +92,7 @@ def quantize(real: Array, params: QuantParams) -> IntArray:
     rounded = np.rint(real.astype(wide) / scale.astype(wide))
     if np.any(zero_point):
         rounded = rounded + zero_point
-    return np.clip(rounded, limits.qmin, limits.qmax).astype(limits.numpy)
+    return np.asarray(np.clip(rounded, limits.qmin, limits.qmax).astype(limits.numpy))
 
 
 def dequantize(integers: IntArray, params: QuantParams) -> FloatArray:

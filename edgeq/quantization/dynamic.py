@@ -64,8 +64,8 @@ def _product(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> Non
     name, output = node_name(node), name_of(node.outputs[0])
     made: list[ir.Node] = []
 
-    def add(op_type: str, inputs: Sequence[ir.Value | None], suffix: str, **attributes: int) -> ir.Value:
-        new = ir.node(op_type, inputs, attributes)
+    def add(op: str, inputs: Sequence[ir.Value | None], suffix: str, **attributes: int) -> ir.Value:
+        new = ir.node(op, inputs, attributes)
         stored.name(new, f"{output}_{suffix}", ir.DataType.FLOAT)
         made.append(new)
         return new.outputs[0]

@@ -64,9 +64,7 @@ class IntegerConstants:
             self._made[key] = rewire.add_initializer(graph, name, affine.quantize(data, params))
         return self._made[key]
 
-    def numbers(
-        self, graph: ir.Graph, base: str, params: QuantParams
-    ) -> tuple[ir.Value, ir.Value]:
+    def numbers(self, graph: ir.Graph, base: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
         """Scale and zero point as initializers of ``graph``."""
         key = ("scale", graph, *_fingerprint(params))
         zero_key = ("zero_point", graph, *_fingerprint(params))

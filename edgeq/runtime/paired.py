@@ -45,7 +45,8 @@ def compare(
             reference's own outputs when None.
 
     Returns:
-        Per name; outputs that are no numbers (strings, sequences) are left out.
+        Per name; outputs that are no numbers (strings, sequences) are left out, and beside float
+        outputs also integers: they are places or classes, and the distance of two says nothing.
 
     Raises:
         ModelError: The candidate lacks an output.
@@ -60,15 +61,18 @@ def compare(
     left = [here for here, _ in wanted.values()]
     right = [there for _, there in wanted.values()]
     meters = {name: FidelityMeter() for name in wanted}
+    floats: set[str] = set()
     for sample in samples:
         want, got = reference.run(sample, left), candidate.run(sample, right)
         for name, (here, there) in wanted.items():
             if _is_number(want[here]) and _is_number(got[there]):
                 meters[name].add(want[here], got[there])
+                floats |= {name} if want[here].dtype.kind == "f" else set()
             else:
                 meters.pop(name, None)
         wanted = {name: pair for name, pair in wanted.items() if name in meters}
-    return {name: meter.result() for name, meter in meters.items()}
+    chosen = floats & meters.keys() or meters.keys()
+    return {name: meter.result() for name, meter in meters.items() if name in chosen}
 
 
 class References:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeq.errors import DataError, ModelError
+from edgeq.runtime.seeds import seed_random
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +82,9 @@ class Session:
         if isinstance(model, Path):
             return str(model)
         if tensor_bytes(model) <= _SERIALIZED_LIMIT:
-            return bytes(ir.to_proto(model).SerializeToString())
+            proto = ir.to_proto(model)
+            seed_random(proto.graph)
+            return bytes(proto.SerializeToString())
         folder = Path(tempfile.mkdtemp(prefix="edgeq-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = folder / "model.onnx"

@@ -52,7 +52,7 @@ def test_outputs_may_be_paired_by_hand():
 
 def test_a_missing_output_is_told():
     other = session("n (float[2,3] x) => (float[2,3] y) { y = Sin(x) }")
-    with pytest.raises(ModelError, match="no output 'z'.*It has y"):
+    with pytest.raises(ModelError, match=r"no output 'z'.*It has y"):
         compare(plain(), other, samples())
 
 
@@ -63,3 +63,18 @@ def test_outputs_that_are_no_numbers_are_left_out():
     )
     sample = {"x": np.ones(2, np.float32), "t": np.array(["a"], object)}
     assert list(compare(session(text), session(text), [sample, sample])) == ["y"]
+
+
+def classes(head, lines):
+    return session(f"n (float[2,3] x) => ({head}) {{ y = Sin(x) {lines} }}")
+
+
+def test_classes_are_not_judged_by_their_distance_beside_scores():
+    head, far = "float[2,3] y, int64[2] i", "n = Neg(y) i = ArgMax<axis=1, keepdims=0>(n)"
+    left = classes(head, "i = ArgMax<axis=1, keepdims=0>(y)")
+    assert list(compare(left, classes(head, far), samples())) == ["y"]
+
+
+def test_a_model_that_gives_classes_only_is_judged_by_them():
+    left = classes("int64[2] i", "i = ArgMax<axis=1, keepdims=0>(y)")
+    assert list(compare(left, left, samples())) == ["i"]

@@ -39,7 +39,7 @@ def test_only_the_outputs_asked_for_are_computed():
 def test_a_model_that_does_not_load_is_named_with_the_reason():
     model = loaded()
     model.graph[0].op_type = "NoSuchOp"
-    with pytest.raises(ModelError, match="does not load the candidate: .*NoSuchOp"):
+    with pytest.raises(ModelError, match=r"does not load the candidate: .*NoSuchOp"):
         Session(model, what="the candidate")
 
 

@@ -1,4 +1,4 @@
-"""The table of the CPU target against the onnxruntime that is installed: which kernels really run."""
+"""The table of the CPU target against the installed onnxruntime: which kernels really run."""
 
 import graphs
 import pytest

@@ -16,7 +16,9 @@ def warned(outputs=GOOD, coverage=None, latency=(), layers=(), samples=100, plan
 
 
 def layers(*ratios):
-    return [LayerFidelity(f"l{i}", "Conv", ratio) for i, ratio in enumerate(ratios)]
+    """A chain: each layer reads what the one before it makes."""
+    pairs = zip(ratios, (200.0, *ratios), strict=False)
+    return [LayerFidelity(f"l{i}", "Conv", now, before) for i, (now, before) in enumerate(pairs)]
 
 
 def test_a_good_result_needs_no_words():
@@ -32,10 +34,10 @@ def test_few_samples():
 
 
 def test_an_output_that_is_far_off_names_the_layers_where_quality_falls():
-    far = {"y": Fidelity(12.0, 0.9, 0.1, None, True), **{"z": GOOD["y"]}}
-    (warning,) = warned(far, layers=layers(40, 38, 15, 14))
+    far = {"y": Fidelity(12.0, 0.9, 0.1, None, True), "z": GOOD["y"]}
+    (warning,) = warned(far, layers=layers(190, 188, 15, 14))
     assert warning.startswith("Outputs y are under 20 dB SQNR")
-    assert "l2 (38 -> 15 dB)" in warning
+    assert "l2 (188 -> 15 dB)" in warning
     assert "--exclude" in warning
 
 
@@ -65,5 +67,6 @@ def test_a_slower_result_says_by_how_much_and_where():
 
 
 def test_the_steepest_falls_come_first_and_rises_do_not_count():
-    found = steepest_falls(layers(40, 30, 35, 10, 9, 8.5), count=2)
-    assert found == [("l3", 35, 10), ("l1", 40, 30)]
+    found = steepest_falls(layers(195, 30, 35, 10, 9, 8.5), count=2)
+    assert found == [("l1", 195, 30), ("l3", 35, 10)]
+    assert steepest_falls(layers(200, 200)) == []
