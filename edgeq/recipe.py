@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import RecipeError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,36 @@ class Recipe:
         return replace(self, **given)
 
 
+    def require_matches(self, nodes: Iterable[tuple[str, str]]) -> None:
+        """Make sure that every pattern means something: a choice is never silently ignored.
+
+        Args:
+            nodes: Name and op type of every node.
+
+        Raises:
+            RecipeError: A pattern matches nothing; the nearest name is suggested.
+        """
+        known = list(nodes)
+        for pattern in (*self.exclude, *self.include):
+            if not any(_matches((pattern,), name, op_type) for name, op_type in known):
+                names = {name for name, _ in known} | {op_type for _, op_type in known}
+                raise RecipeError(
+                    f"pattern {pattern!r} matches no node name and no operator of the model",
+                    where="exclude or include",
+                    remedy=_suggest(pattern, names),
+                )
+
+
 def _matches(patterns: tuple[str, ...], node: str, op_type: str) -> bool:
-    return any(fnmatch.fnmatchcase(node, p) or fnmatch.fnmatchcase(op_type, p) for p in patterns)
+    # Exporters put brackets into names: only * and ? are wild.
+    literal = [pattern.replace("[", "[[]") for pattern in patterns]
+    return any(fnmatch.fnmatchcase(text, p) for p in literal for text in (node, op_type))
+
+
+def _suggest(pattern: str, names: set[str]) -> str:
+    close = difflib.get_close_matches(pattern, sorted(names), n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}edgeq inspect MODEL shows the operators, edgeq quantize the names of layers"
 
 
 def load_recipe(path: str | Path) -> Recipe:

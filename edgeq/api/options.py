@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
+from edgeq.passes.pipelines import PREPARE, names
 from edgeq.recipe import Recipe, load_recipe
 from edgeq.targets import target_named
 from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
@@ -66,6 +67,12 @@ def resolve_options(
         )
     chosen = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe or Recipe()
     chosen = chosen.with_changes(calibrator=calibrator, exclude=(*chosen.exclude, *exclude))
+    known = names(PREPARE)
+    for name in chosen.skip_passes:
+        if name not in known:
+            raise RecipeError(
+                f"unknown pass {name!r}", where="skip_passes", remedy=nearest(name, known)
+            )
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))

@@ -13,6 +13,7 @@ from edgeq.calibration.collector import SampleStream, collect, require_enough
 from edgeq.calibration.sources import open_source
 from edgeq.graph import check, loader, opset
 from edgeq.graph.interface import Interface, require_same
+from edgeq.graph.walk import node_name, nodes
 from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
@@ -115,6 +116,7 @@ def _quantized(
         Session(loaded.model, SessionConfig(options.threads)).run(first[0])
         raised = opset.upgrade(loaded.model, options.target.minimum_opset)
         prepared = prepare(raised, first, skip=options.recipe.skip_passes)
+        _require_meant(options.recipe, loaded.model, prepared.model)
         annotations = annotate(prepared.model, options.target, options.recipe)
         refuse_unreachable(prepared.model, annotations.decisions, options.target)
         if annotations.observed():
@@ -149,6 +151,13 @@ def _measured_samples(macs: Mapping[str, int | None]) -> int:
     """
     once = sum(count or 0 for count in macs.values())
     return max(_PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
+
+
+def _require_meant(recipe: Recipe, *models: ir.Model) -> None:
+    """Refuse patterns that match nothing, neither in the model as given nor as prepared."""
+    recipe.require_matches(
+        (node_name(node), node.op_type) for model in models for node in nodes(model)
+    )
 
 
 def _finished(model: ir.Model, original: ir.Model) -> ir.Model:

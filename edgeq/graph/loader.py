@@ -28,6 +28,12 @@ SOURCE_KEY: Final = "edgeq.source"
 _BLOCK: Final = 1 << 18
 _HELD_OUT_BYTES: Final = 4096
 
+_OPTIONAL_SINCE: Final = 4
+"""The IR version that let initializers be no inputs."""
+
+_HABIT_FROM: Final = 2
+"""A single initializer that is an input may well be meant so."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -258,11 +264,16 @@ def _sort(model: ir.Model, name: str | None) -> Iterable[str]:
 
 
 def _settle_inputs(model: ir.Model) -> Iterable[str]:
-    """Before IR version 4 every initializer had to be an input: those are no choice of anybody."""
+    """Take initializers out of the inputs where listing them was the exporter's habit.
+
+    Before IR version 4 every initializer had to be an input; exporters of those days went on like
+    that for years. A choice shows in that some are inputs and others are not.
+    """
     both = [value for value in model.graph.inputs if value.is_initializer()]
     if not both:
         return ()
-    if model.ir_version >= 4:
+    habit = _HABIT_FROM <= len(both) == len(model.graph.initializers)
+    if model.ir_version >= _OPTIONAL_SINCE and not habit:
         return (
             f"{len(both)} initializers are also inputs, such as {both[0].name!r}: callers may "
             "replace them, so they are not treated as constants",
@@ -270,7 +281,7 @@ def _settle_inputs(model: ir.Model) -> Iterable[str]:
     real = [value for value in model.graph.inputs if not value.is_initializer()]
     model.graph.inputs.clear()
     model.graph.inputs.extend(real)
-    model.ir_version = 4
+    model.ir_version = max(model.ir_version, _OPTIONAL_SINCE)
     return (
         f"{len(both)} initializers were listed as inputs, as IR version 3 demands, and are not",
     )

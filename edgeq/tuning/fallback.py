@@ -21,7 +21,7 @@ FLOAT_SHARE = 0.4
 RESCUE_SHARE = 1.0
 """The fraction where the result would be no use at all otherwise; some layer stays in integers."""
 
-RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 3.0
+RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 6.0
 """Worst-output SQNR under which a result is rescued: judged on other samples it might fail."""
 
 NEGLIGIBLE_SHARE = 0.002

@@ -124,7 +124,7 @@ def test_numbers_that_float32_cannot_hold_are_a_reason_to_stay():
 @pytest.mark.parametrize("seed", range(3))
 def test_rounding_of_the_original_is_not_held_against_the_pass(seed):
     steps = [f"m{i} = MatMul(v{i}, w)\nv{i + 1} = Tanh(m{i})" for i in range(12)]
-    text = f"g (float16[N,16] v0, float16[16,16] w) => (float16[N,16] v12) {{"
+    text = "g (float16[N,16] v0, float16[16,16] w) => (float16[N,16] v12) {"
     text += "\n".join(steps) + "}"
     weight = np.random.default_rng(seed).standard_normal((16, 16)).astype(np.float16) / 2
     done = prepare(model(text, w=weight))
