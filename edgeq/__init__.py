@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         quantize,
         validate,
     )
+    from edgeq.errors import EdgeqError
     from edgeq.recipe import Recipe, load_recipe
     from edgeq.validation.verdict import Thresholds
 
 _HOMES = {
+    "EdgeqError": "edgeq.errors",
     "Inspection": "edgeq.api",
     "QuantizationResult": "edgeq.api",
     "QuantizePass": "edgeq.api",
@@ -36,6 +38,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EdgeqError",
     "Inspection",
     "QuantizationResult",
     "QuantizePass",
@@ -47,6 +50,7 @@ __all__ = [
     "quantize",
     "validate",
 ]
+
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:

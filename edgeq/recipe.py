@@ -45,7 +45,6 @@ class Recipe:
         given = {key: value for key, value in changes.items() if value is not None}
         return replace(self, **given)
 
-
     def require_matches(self, nodes: Iterable[tuple[str, str]]) -> None:
         """Make sure that every pattern means something: a choice is never silently ignored.
 

@@ -8,6 +8,7 @@ import pytest
 import edgeq
 
 NAMES = {
+    "EdgeqError",
     "Inspection",
     "QuantizationResult",
     "QuantizePass",

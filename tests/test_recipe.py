@@ -22,7 +22,7 @@ def test_stars_match_names_and_operators():
 
 
 def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name():
-    with pytest.raises(RecipeError, match="/head/fd.*Did you mean '/head/fc'"):
+    with pytest.raises(RecipeError, match=r"/head/fd.*Did you mean '/head/fc'"):
         Recipe(exclude=("/head/fd",)).require_matches(NODES)
 
 
@@ -33,7 +33,7 @@ def test_patterns_that_match_are_accepted():
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text('calibrater = "mse"')
-    with pytest.raises(RecipeError, match="calibrater.*Did you mean 'calibrator'"):
+    with pytest.raises(RecipeError, match=r"calibrater.*Did you mean 'calibrator'"):
         load_recipe(path)
 
 

@@ -83,12 +83,38 @@ def slow_nodes(
     return profile(candidate, config, list(samples[:_LATENCY_SAMPLES]))
 
 
-def score(metric: str, source: SampleSource, reference: Session, candidate: Session) -> Score:
-    """Score both models with a task metric on labelled data.
+class Recorded:
+    """A session that remembers what it answered.
+
+    Args:
+        session: What runs.
+        keep: Whether to remember; without it this is the session.
+
+    Attributes:
+        outputs: Names of the outputs.
+        answers: One dict a run, in order.
+    """
+
+    def __init__(self, session: Session, *, keep: bool = True) -> None:
+        self._session = session
+        self._keep = keep
+        self.outputs: tuple[str, ...] = session.outputs
+        self.answers: list[dict[str, Array]] = []
+
+    def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """As :meth:`Session.run`."""
+        answer = self._session.run(sample, outputs)
+        if self._keep:
+            self.answers.append(answer)
+        return answer
+
+
+def score(metric: str, source: SampleSource, reference: Recorded, candidate: Recorded) -> Score:
+    """Score what two models answered to labelled data.
 
     Args:
         metric: Name or reference of the metric.
-        source: Labelled samples; read once.
+        source: The samples that both have run on, for their labels.
         reference: The original.
         candidate: What came out.
 
@@ -97,11 +123,6 @@ def score(metric: str, source: SampleSource, reference: Session, candidate: Sess
         DataError: The data has no labels.
     """
     chosen = load_metric(metric)
-    left: list[dict[str, Array]] = []
-    right: list[dict[str, Array]] = []
-    for sample in source:
-        left.append(reference.run(sample))
-        right.append(candidate.run(sample))
     labels = dict(source.labels)
     if not labels:
         raise DataError(
@@ -109,7 +130,8 @@ def score(metric: str, source: SampleSource, reference: Session, candidate: Sess
             where=source.description,
             remedy="Add label_* arrays to the .npz, a labels.csv, or one folder a class",
         )
-    return Score(metric, chosen(left, labels), chosen(right, labels), chosen.higher_is_better)
+    left, right = chosen(reference.answers, labels), chosen(candidate.answers, labels)
+    return Score(metric, left, right, chosen.higher_is_better)
 
 
 def open_evaluation(data: object, model: ir.Model, max_samples: int | None = None) -> SampleSource:

@@ -137,7 +137,7 @@ def _quantized(
         samples = spread(collection.kept, _measured_samples(macs))
         workshop = Workshop(
             prepared.model, loaded.model, options.target, options.recipe,
-            collection.statistics, calibrators, samples, threads=options.threads,
+            collection, calibrators, samples, threads=options.threads,
         )  # fmt: skip
         found = search(workshop, tuple(calibrators), macs)
         final = _finished(found.best.model, loaded.model)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.api.measuring import measure_latency, open_evaluation, score, slow_nodes
+from edgeq.api.measuring import Recorded, measure_latency, open_evaluation, score, slow_nodes
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.graph import opset, saver
 from edgeq.graph.interface import Interface
@@ -107,6 +107,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         work.collection.samples,
         plan,
         found.times,
+        saver.serialized_size(work.final) / max(work.loaded.size_bytes, 1),
     )
     return Report(
         verdict=judge(options.thresholds, found.outputs, found.latency, found.metric),
@@ -118,7 +119,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         ),
         scheme="int8",
         target=options.target.name,
-        calibrator=options.recipe.calibrator,
+        calibrator=_chosen(work, options),
         samples=work.collection.samples,
         fp32_bytes=work.loaded.size_bytes,
         candidate_bytes=saver.serialized_size(work.final),
@@ -135,6 +136,14 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
     )
 
 
+def _chosen(work: Work, options: Options) -> str:
+    """The choice of the user, and what it resolved to."""
+    names = work.found.best.choice.calibrators
+    if len(names) == 1 and names[0] != options.recipe.calibrator.split(":", 1)[0]:
+        return f"{options.recipe.calibrator} ({names[0]})"
+    return options.recipe.calibrator
+
+
 def _measure(work: Work, options: Options, stages: Stages) -> _Measured:
     few, plan = spread(work.collection.kept, _FEW_SAMPLES), work.found.best.plan
     threads, entries = options.threads, options.target.session_entries
@@ -147,12 +156,16 @@ def _measure(work: Work, options: Options, stages: Stages) -> _Measured:
     if options.metric is not None:
         with stages.stage("evaluate"):
             source = open_evaluation(options.evaluation, work.loaded.model)
-            metric = score(options.metric, source, original, result)
+            left, right = Recorded(original), Recorded(result)
+            for sample in source:
+                left.run(sample)
+                right.run(sample)
+            metric = score(options.metric, source, left, right)
     if not options.validate:
         return _Measured(outputs, metric=metric)
     with stages.stage("validate"):
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
-        layers = compare_layers(work.prepared.model, work.final, plan, few)
+        layers = compare_layers(work.prepared.model, work.final, plan, few, config)
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 import time
 from contextlib import contextmanager
@@ -43,7 +42,11 @@ class Stages:
 
 
 def peak_rss_mb() -> float:
-    """Largest resident size of this process so far, in MB (10^6 bytes)."""
+    """Largest resident size of this process so far, in MB (10^6 bytes); 0 where nobody tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import input_specs, measure_latency, score, slow_nodes
+from edgeq.api.measuring import Recorded, input_specs, measure_latency, score, slow_nodes
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.sources import open_source
+from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
 from edgeq.graph.interface import Interface, require_comparable
 from edgeq.progress import Silent
@@ -61,6 +62,12 @@ def validate(
     Raises:
         EdgeqError: A model or the data cannot be used.
     """
+    if thresholds is not None and thresholds.max_drop is not None and metric is None:
+        raise RecipeError(
+            "a largest drop needs a metric to drop",
+            where="max_drop",
+            remedy="Name one, and give labelled data",
+        )
     stages = Stages(progress or Silent())
     listener = progress or Silent()
     with stages.stage("load"):
@@ -72,12 +79,10 @@ def validate(
     result = Session(right.model, config, what="the candidate")
     kept = KeptSamples(limit=_LATENCY_SAMPLES)
     with stages.stage("validate"):
-        watched = _watched(source, kept, listener)
-        if metric is None:
-            outputs, scored = compare(original, result, watched), None
-        else:
-            scored = score(metric, source, original, result)
-            outputs = compare(original, result, watched)
+        left_runs = Recorded(original, keep=metric is not None)
+        right_runs = Recorded(result, keep=metric is not None)
+        outputs = compare(left_runs, right_runs, _watched(source, kept, listener))
+        scored = None if metric is None else score(metric, source, left_runs, right_runs)
         macs = count_macs(right.model, kept[0])
         coverage = measure(macs, None, executed_graph(right.model, config), right.model)
     with stages.stage("latency"):
@@ -101,7 +106,7 @@ def validate(
             layers=(),
             timings=stages.seconds,
             peak_rss_mb=peak_rss_mb(),
-            warnings=warnings_about(outputs, None, latency, (), None, None, times),
+            warnings=warnings_about(outputs, coverage, latency, (), None, None, times),
             notes=(f"Compared on {source.description}", *source.assumptions),
             environment=environment(),
         )

@@ -34,11 +34,14 @@ class Collection:
 
     Attributes:
         statistics: Per value; a value that no sample computed has a count of 0.
+        infinite: Values without statistics, because they were NaN or infinite in some sample: no
+            range covers them.
         kept: A seeded sample of the inputs.
         samples: How many samples were read.
     """
 
     statistics: Mapping[str, Statistics]
+    infinite: frozenset[str]
     kept: KeptSamples
     samples: int
 
@@ -121,38 +124,42 @@ def collect(
 
     Raises:
         DataError: There is no sample, or the model does not run on one.
-        CalibrationError: A value is NaN or infinite.
     """
     exposed = expose(model, values, keep_outputs=False)
-    statistics = {name: Statistics(kinds) for name in values}
-    fed = [i.name for i in model.graph.inputs if i.name in statistics]
-    outputs = dict(exposed.outputs)
-    # A session needs an output even if only inputs are observed.
-    session = (
-        Session(exposed.model, SessionConfig(threads), what="the model with its inner values")
-        if outputs
-        else None
-    )
-    kept, count = KeptSamples(seed=seed), 0
+    observed = _Observed(values, kinds)
+    fed = [i.name for i in model.graph.inputs if i.name in observed.statistics]
+    session = None
+    if exposed.outputs:
+        what = "the model with its inner values"
+        session = Session(exposed.model, SessionConfig(threads), what=what)
+    kept = KeptSamples(seed=seed)
     for index, sample in enumerate(samples):
-        for name in fed:
-            if name is not None and name in sample:
-                _observe(statistics[name], index, name, sample[name])
+        observed.see(index, {name: sample[name] for name in fed if name in sample})
         if session is not None:
             results = session.run(sample)
-            for name, output in outputs.items():
-                _observe(statistics[name], index, name, results[output])
+            observed.see(index, {n: results[output] for n, output in exposed.outputs.items()})
         kept.offer(sample)
-        count = index + 1
         if progress is not None:
-            progress(count, total)
-    if not count:
+            progress(index + 1, total)
+    if not kept.seen:
         raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
-    return Collection(statistics, kept, count)
+    return Collection(observed.statistics, frozenset(observed.infinite), kept, kept.seen)
 
 
-def _observe(statistics: Statistics, index: int, name: str, array: Array) -> None:
-    try:
-        statistics.update(index, array)
-    except CalibrationError as error:
-        raise CalibrationError(error.what, where=f"value {name}", remedy=error.remedy) from error
+class _Observed:
+    """Statistics of values, of which those drop out that are not finite numbers."""
+
+    def __init__(self, names: Iterable[str], kinds: frozenset[StatisticKind]) -> None:
+        self.statistics = {name: Statistics(kinds) for name in names}
+        self.infinite: set[str] = set()
+
+    def see(self, index: int, arrays: Mapping[str, Array]) -> None:
+        """Take in the values of one sample."""
+        for name, array in arrays.items():
+            if name in self.infinite:
+                continue
+            try:
+                self.statistics[name].update(index, array)
+            except CalibrationError:
+                self.infinite.add(name)
+                del self.statistics[name]

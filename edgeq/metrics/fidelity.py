@@ -21,6 +21,9 @@ _MIN_CLASSES = 2
 class Fidelity:
     """Closeness of one output over all samples.
 
+    Of an output of integers or truth values the elements that differ are the noise: 10 dB are nine
+    equal elements in ten.
+
     Attributes:
         sqnr_db: Signal-to-quantization-noise ratio over all elements,
             10 log10(sum(reference^2) / sum((reference - candidate)^2)), in dB, at most 200.
@@ -60,6 +63,9 @@ class FidelityMeter:
         if reference.shape != candidate.shape:
             self._finite = False
             return
+        if reference.dtype.kind not in "fc":
+            # The distance between two class numbers says nothing: they are equal or not.
+            reference, candidate = np.ones(reference.shape), reference == candidate
         want, got = reference.astype(np.float64), candidate.astype(np.float64)
         known = np.isfinite(want)
         self._finite = self._finite and bool(np.isfinite(got[known]).all())

@@ -8,6 +8,7 @@ this one.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir as ir
@@ -26,8 +27,8 @@ _DRAWS = (
     "Bernoulli", "Dropout",
 )  # fmt: skip
 
-_LARGEST = 4_000_000
-"""Bytes up to which tensors are compared: beyond it reading them costs more than it brings."""
+_BEGINNING = 1024
+"""Elements that are compared before all of them: weights that differ mostly do so there."""
 
 
 def merge_duplicates(model: ir.Model) -> Outcome:
@@ -41,21 +42,39 @@ def merge_duplicates(model: ir.Model) -> Outcome:
 
 def _merge_initializers(graph: ir.Graph) -> Iterator[bool]:
     kept: dict[_Key, ir.Value] = {}
-    for value in list(graph.initializers.values()):
+    for value in _alike(graph):
         tensor = value.const_value
-        if value.is_graph_input() or value.is_graph_output() or tensor is None or not value.name:
+        if tensor is None or not value.name:
             continue
-        key = _tensor_key(tensor)
-        if key is None or (first := kept.setdefault(key, value)) is value:
+        if (first := kept.setdefault(_tensor_key(tensor), value)) is value:
             continue
         rewire.redirect([(u.node, u.idx) for u in value.uses()], first)
         del graph.initializers[value.name]
         yield True
 
 
-def _tensor_key(tensor: ir.TensorProtocol) -> _Key | None:
-    if tensor.dtype == ir.DataType.STRING or tensor.nbytes > _LARGEST:
-        return None
+def _alike(graph: ir.Graph) -> list[ir.Value]:
+    """Initializers that share type, shape and beginning with another: only these are read whole."""
+    groups: dict[_Key, list[ir.Value]] = defaultdict(list)
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        mergeable = not (value.is_graph_input() or value.is_graph_output())
+        if tensor is not None and mergeable and tensor.dtype != ir.DataType.STRING:
+            groups[(tensor.dtype, tuple(tensor.shape))].append(value)
+    suspects = []
+    for group in groups.values():
+        if len(group) > 1:
+            begins = Counter(beginnings := [_beginning(value) for value in group])
+            suspects += [v for v, b in zip(group, beginnings, strict=True) if begins[b] > 1]
+    return suspects
+
+
+def _beginning(value: ir.Value) -> bytes:
+    tensor = value.const_value
+    return b"" if tensor is None else tensor.numpy().ravel()[:_BEGINNING].tobytes()
+
+
+def _tensor_key(tensor: ir.TensorProtocol) -> _Key:
     digest = hashlib.sha256(tensor.tobytes()).digest()
     return (tensor.dtype, tuple(tensor.shape), digest)
 
@@ -102,7 +121,8 @@ def _attribute_key(attribute: ir.Attr) -> _Key | None:
     if attribute.is_ref():
         return None
     if attribute.type == ir.AttributeType.TENSOR:
-        return _tensor_key(attribute.as_tensor())
+        tensor = attribute.as_tensor()
+        return None if tensor.dtype == ir.DataType.STRING else _tensor_key(tensor)
     plain = {
         ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING,
         ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS,

@@ -59,7 +59,7 @@ PREPARE: Pipeline = (
     infer_shapes,
     lift_half,
     Repeat(
-        (lift_constants, infer_shapes, fold_constants, fold_shapes, fold_if, remove_noops,
+        (lift_constants, infer_shapes, remove_noops, fold_constants, fold_shapes, fold_if,
          remove_dead)
     ),
     einsum_to_matmul,

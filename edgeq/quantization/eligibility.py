@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, macs
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from edgeq.graph.walk import Body
     from edgeq.recipe import Recipe
     from edgeq.targets import TargetProfile
+
+MAX_PRODUCTS = 2**31 // (255 * 127)
+"""Products of uint8 and int8 that an int32 accumulator holds in the worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def _judge(
     asked = recipe.includes(name, node.op_type)
     placement = _placement(node, rule, row)
     if placement is None:
-        return "its second factor is computed, not constant"
+        return _not_constant(node, rule)
     if placement is Placement.COSTLY:
         if not asked:
             return f"the integer form of this {node.op_type} is slower or less accurate than float"
@@ -105,6 +111,13 @@ def _loop_around(node: ir.Node, owners: dict[ir.Graph, Body]) -> str | None:
     return None
 
 
+def _not_constant(node: ir.Node, rule: OpRule) -> str:
+    weights = [value for i, value in enumerate(node.inputs) if rule.role(i) is Role.WEIGHT]
+    if any(value is not None and value.is_initializer() for value in weights):
+        return "its weight is an input with a default value, which callers may replace"
+    return "its second factor is computed, not constant"
+
+
 def _placement(node: ir.Node, rule: OpRule, row: KernelRow) -> Placement | None:
     """The row's placement, or the one for a computed weight."""
     for index, value in enumerate(node.inputs):
@@ -116,22 +129,47 @@ def _placement(node: ir.Node, rule: OpRule, row: KernelRow) -> Placement | None:
 def _obstacle(node: ir.Node, rule: OpRule, row: KernelRow) -> str | None:
     """Why this very node does not fit the kernel; None when it does."""
     for index, value in enumerate(node.inputs):
-        role = rule.role(index)
-        if value is None or role is Role.SKIP:
-            continue
-        if value.dtype not in (None, ir.DataType.FLOAT):
-            return f"its input {value.name!r} is {value.dtype.name}, not float32"
-        if role is Role.WEIGHT and constants.is_constant(value):
-            rank = len(constants.tensor(value).shape)  # type: ignore[union-attr]
-            if row.weight_ranks and rank not in row.weight_ranks:
-                return f"its weight has {rank} dimensions, the integer kernel takes other ranks"
-        if role is Role.BIAS and not constants.is_constant(value):
-            return "its bias is computed, not constant"
+        if value is not None and rule.role(index) is not Role.SKIP:
+            reason = _input_obstacle(node, rule.role(index), value, rule, row)
+            if reason:
+                return reason
     for name, taken in row.attributes.items():
-        if name in node.attributes and node.attributes[name].as_string() not in taken:
-            return f"the integer kernel takes {name} {' or '.join(sorted(taken))} only"
+        if not set(_attribute(node, name)) <= taken:
+            return f"the integer kernel takes {name} {' or '.join(sorted(map(str, taken)))} only"
     check = _SPECIAL.get(node.op_type)
     return check(node) if check else None
+
+
+def _input_obstacle(
+    node: ir.Node, role: Role, value: ir.Value, rule: OpRule, row: KernelRow
+) -> str | None:
+    """Why this input does not fit; None when it does."""
+    if value.dtype not in (None, ir.DataType.FLOAT):
+        return f"its input {value.name!r} is {value.dtype.name}, not float32"
+    tensor = constants.tensor(value)
+    if role is Role.BIAS:
+        return None if tensor is not None else "its bias is computed, not constant"
+    if tensor is None:
+        return None
+    if role is Role.ACTIVATION:
+        # A mask of -Inf, for example, has no range.
+        finite = bool(np.isfinite(tensor.numpy()).all())
+        return None if finite else f"its constant {value.name!r} holds NaN or Inf"
+    shape = tuple(int(d) for d in tensor.shape.numpy())
+    if row.weight_ranks and len(shape) not in row.weight_ranks:
+        return f"its weight has {len(shape)} dimensions, the integer kernel takes other ranks"
+    axis = None if rule.weight_axis is None else rule.weight_axis(node, len(shape))
+    if axis is not None and math.prod(shape) > MAX_PRODUCTS * shape[axis]:
+        return f"more than {MAX_PRODUCTS} products would overflow the int32 accumulator"
+    return None
+
+
+def _attribute(node: ir.Node, name: str) -> Sequence[object]:
+    """The value of an attribute, or its elements; nothing where the node leaves it out."""
+    if name not in node.attributes:
+        return ()
+    value = node.attributes[name].value
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
 
 
 def _gemm(node: ir.Node) -> str | None:

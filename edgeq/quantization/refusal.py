@@ -73,10 +73,10 @@ def refuse_unreachable(
     if not compute:
         raise UnsupportedError(
             "the model has no convolution, matrix product or recurrent layer to quantize",
-            remedy="Smaller numbers would not make it faster; leave it float, or use --scheme fp16",
+            remedy="Leave it float; --scheme fp16 would suit it, once edgeq has it",
         )
     why = "; ".join(reason for reason, _ in reasons.most_common(2))
     raise UnsupportedError(
         f"none of its {len(compute)} compute nodes can run in int8 on target {target.name} ({why})",
-        remedy="Use a weight-only scheme such as --scheme w8, or --scheme fp16",
+        remedy="--scheme w8 (weights only) or --scheme fp16 can reach it, once edgeq has them",
     )

@@ -71,7 +71,8 @@ def grow(candidates: dict[str, Candidate], target: TargetProfile) -> Regions:
     static -= {n for n in static if candidates[n].placement is Placement.ABSORBED}
     while True:
         absorbing = {relu: by for relu, by in absorbed.items() if by in static}
-        wanted = _read_by(candidates, static)
+        # ArgMax takes integers but makes none: it is no reason to round what it reads.
+        wanted = _read_by(candidates, {n for n in static if candidates[n].rule.outputs})
         produced = _produced(candidates, static, absorbing, wanted)
         anchored = produced | _read_by(candidates, static & compute)
         lost = {

@@ -17,7 +17,7 @@ from edgeq.errors import DataError, ModelError
 from edgeq.runtime.seeds import seed_random
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.types import Array, Sample
 
@@ -82,7 +82,7 @@ class Session:
         if isinstance(model, Path):
             return str(model)
         if tensor_bytes(model) <= _SERIALIZED_LIMIT:
-            proto = ir.to_proto(model)
+            proto = ir.to_proto(_in_memory(model))
             seed_random(proto.graph)
             return bytes(proto.SerializeToString())
         folder = Path(tempfile.mkdtemp(prefix="edgeq-"))
@@ -142,14 +142,22 @@ def _options(
     return options
 
 
+def _in_memory(model: ir.Model) -> ir.Model:
+    """The model with the data that is in files read: a message that names files has no folder."""
+    stored = (v.const_value for g in model.graphs() for v in g.initializers.values())
+    if not any(isinstance(tensor, ir.ExternalTensor) for tensor in stored):
+        return model
+    return ir.external_data.load_to_model(model.clone())
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.initializers.values()
+
+
 def tensor_bytes(model: ir.Model) -> int:
     """Bytes of all initializers, bodies included."""
-    return sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
+    return sum(v.const_value.nbytes for v in _initializers(model) if v.const_value is not None)
 
 
 def first_line(error: BaseException) -> str:

@@ -29,6 +29,11 @@ _MOVES = (
     "Unsqueeze",
 )
 
+_GRIDS: frozenset[str | int] = frozenset(
+    {"align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"}
+)
+"""Resize modes that write no number of their own; ``tf_crop_and_resize`` extrapolates with one."""
+
 KERNELS: tuple[KernelRow, ...] = (
     KernelRow("Conv", Placement.COMPUTE, weight_ranks=frozenset({3, 4, 5}), source=_SELECTORS),
     KernelRow(
@@ -69,7 +74,10 @@ KERNELS: tuple[KernelRow, ...] = (
     KernelRow("Where", Placement.COSTLY, source=_SELECTORS),
     KernelRow("ArgMax", Placement.MOVE, needs_quantized_output=False, source=_PROPAGATION),
     KernelRow(
-        "Resize", Placement.MOVE, attributes={"mode": frozenset({"nearest"})}, source=_PROPAGATION
+        "Resize",
+        Placement.MOVE,
+        attributes={"mode": frozenset({"nearest"}), "coordinate_transformation_mode": _GRIDS},
+        source=_PROPAGATION,
     ),
     *(KernelRow(op, Placement.MOVE, source=_PROPAGATION) for op in _MOVES),
 )

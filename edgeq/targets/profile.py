@@ -48,8 +48,9 @@ class KernelRow:
             where the kernel does not take one.
         dynamic_on_float: Prefer the dynamic form when the input is not in integers already.
         weight_ranks: Ranks of the weight that the kernel takes; empty for any.
-        attributes: Texts that the kernel takes, by attribute; any for attributes not listed. An
-            attribute that a node leaves out has a default that the kernel takes.
+        attributes: Values that the kernel takes, by attribute; any for attributes not listed. An
+            attribute that a node leaves out has a default that the kernel takes. Of a list of
+            numbers every element has to be among the values.
         source: Where the fact comes from.
     """
 
@@ -60,7 +61,7 @@ class KernelRow:
     computed_weight: Placement | None = None
     dynamic_on_float: bool = False
     weight_ranks: frozenset[int] = frozenset()
-    attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    attributes: Mapping[str, frozenset[str | int]] = field(default_factory=dict)
     source: str = ""
 
 

@@ -26,6 +26,8 @@ COMFORT_DB = 20.0
 NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""
 
+_FINALISTS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -54,7 +56,7 @@ def search(
     best = workshop.build(Choice(tuple(calibrators)))
     if len(calibrators) > 1 and best.ranges:
         alone = [workshop.build(Choice((name,))) for name in calibrators]
-        best = _closest([best, *alone])
+        best = _closest(workshop, [best, *alone])
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.sqnr_db:.1f} dB was the closest measured")
     best = _corrected(workshop, best, notes)
@@ -77,7 +79,9 @@ def _corrected(workshop: Workshop, candidate: Candidate, notes: list[str]) -> Ca
     return corrected
 
 
-def _closest(candidates: Sequence[Candidate]) -> Candidate:
-    """The first of those that are not noticeably worse than the best."""
-    top = max(candidate.sqnr_db for candidate in candidates)
-    return next(c for c in candidates if c.sqnr_db >= top - NOTICEABLE_DB)
+def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
+    """The closest of the finalists when all samples are counted; the first of equals."""
+    ranked = sorted(candidates, key=lambda candidate: -candidate.sqnr_db)[:_FINALISTS]
+    finalists = [workshop.confirm(c) for c in candidates if c in ranked]
+    top = max(candidate.sqnr_db for candidate in finalists)
+    return next(c for c in finalists if c.sqnr_db >= top - NOTICEABLE_DB)

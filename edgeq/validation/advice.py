@@ -31,6 +31,7 @@ def warnings_about(
     samples: int | None,
     plan: QuantPlan | None,
     times: Sequence[NodeTime] = (),
+    size_ratio: float = 0.0,
 ) -> tuple[str, ...]:
     """Everything that should not go unsaid.
 
@@ -42,6 +43,7 @@ def warnings_about(
         samples: Calibration samples read; None where nothing was calibrated.
         plan: What was done to each node; None where that is not known.
         times: Profile of the candidate, where it is slower than the original.
+        size_ratio: Size of the candidate over that of the original.
     """
     found = [
         *_about_samples(samples),
@@ -49,6 +51,7 @@ def warnings_about(
         *_about_coverage(coverage),
         *_about_unseen(plan),
         *_about_latency(latency, coverage, times),
+        *_about_size(size_ratio),
     ]
     return tuple(found)
 
@@ -104,6 +107,14 @@ def _about_unseen(plan: QuantPlan | None) -> Iterator[str]:
         yield (
             f"{len(unseen)} nodes stay float because no calibration sample reached them "
             f"(such as {unseen[0]}). Add samples that take those branches"
+        )
+
+
+def _about_size(ratio: float) -> Iterator[str]:
+    if ratio >= 1.0:
+        yield (
+            f"The quantized model is {ratio:.2f} times as large as the original: constants that "
+            "float nodes share with integer ones are stored twice"
         )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.quantization.plan import QuantPlan
+    from edgeq.runtime.session import SessionConfig
     from edgeq.types import Sample
 
 
@@ -45,7 +46,11 @@ class LayerFidelity:
 
 
 def compare_layers(
-    prepared: ir.Model, quantized: ir.Model, plan: QuantPlan, samples: Iterable[Sample]
+    prepared: ir.Model,
+    quantized: ir.Model,
+    plan: QuantPlan,
+    samples: Iterable[Sample],
+    config: SessionConfig | None = None,
 ) -> tuple[LayerFidelity, ...]:
     """Run both models side by side and compare the output of every compute layer.
 
@@ -54,6 +59,7 @@ def compare_layers(
         quantized: What came out.
         plan: How; layers whose Relu was absorbed are compared behind it.
         samples: A few; layers that they do not reach are left out.
+        config: How the sessions are opened.
 
     Returns:
         In the order of the graph.
@@ -70,7 +76,7 @@ def compare_layers(
         for value, node in wanted.items()
     }
     pairs = {name: pair for name, pair in pairs.items() if pair[1] in there or pair[0] in there}
-    return _run(prepared, quantized, pairs, wanted, samples)
+    return _run(prepared, quantized, pairs, wanted, samples, config)
 
 
 def _behind(value: ir.Value, dropped: set[str]) -> str:
@@ -87,6 +93,7 @@ def _run(
     pairs: dict[str, tuple[str, str]],
     wanted: dict[str, ir.Node],
     samples: Iterable[Sample],
+    config: SessionConfig | None,
 ) -> tuple[LayerFidelity, ...]:
     there = values(quantized)
     # The dequantized side of a graph output carries the name of the output itself.
@@ -101,7 +108,7 @@ def _run(
     if not both:
         return ()
     op_types = {node_name(node): node.op_type for node in wanted.values()}
-    found = compare(Session(left.model), Session(right.model), samples, both)
+    found = compare(Session(left.model, config), Session(right.model, config), samples, both)
     ratios = {name: fidelity.sqnr_db for name, fidelity in found.items()}
     before = _before(prepared, ratios)
     return tuple(

@@ -10,7 +10,7 @@ import pytest
 
 from edgeq.calibration import StatisticKind
 from edgeq.calibration.collector import SampleStream, collect
-from edgeq.errors import CalibrationError, DataError
+from edgeq.errors import DataError
 from edgeq.graph import loader
 
 EXTREMA = frozenset({StatisticKind.EXTREMA})
@@ -58,10 +58,12 @@ def test_activations_are_not_kept():
 
 
 @pytest.mark.parametrize(("fed", "name"), [(-1.0, "y"), (np.inf, "x")])
-def test_values_that_are_no_numbers_are_named(fed, name):
-    samples = [{"x": np.float32([[1.0]])}, {"x": np.float32([[fed]])}]
-    with pytest.raises(CalibrationError, match=f"value {name}: sample 1 makes NaN"):
-        collect(unary("Log"), ["x", "y"], samples, ALL)
+def test_values_that_are_no_numbers_have_no_statistics_and_are_named(fed, name):
+    samples = [{"x": np.float32([[1.0]])}, {"x": np.float32([[fed]])}, {"x": np.float32([[2.0]])}]
+    found = collect(unary("Log"), ["x", "y"], samples, ALL)
+    assert name in found.infinite
+    assert name not in found.statistics
+    assert found.samples == 3
 
 
 def test_a_branch_that_no_sample_takes_computes_nothing():

@@ -102,3 +102,22 @@ g (bool c, float[2] x) => (float[2] y) {
     take_place(branch.outputs[0], found.graph[0].outputs[0])
     remove(branch[0])
     assert "r = Identity(t)" in listing(found)
+
+
+def test_large_weights_that_an_exporter_wrote_twice_are_stored_once():
+    text = """
+    g (float[1,2000] x, float[2000,600] a, float[2000,600] b, float[2000,600] c)
+        => (float[1,600] y) {
+      p = MatMul(x, a)
+      q = MatMul(x, b)
+      r = MatMul(x, c)
+      s = Add(p, q)
+      y = Add(s, r)
+    }
+    """
+    weight = numbers(2000, 600)
+    other = weight.copy()
+    other[-1, -1] += 1
+    before = model(text, a=weight, b=weight.copy(), c=other)
+    after, _ = apply(merge_duplicates, before)
+    assert sorted(after.graph.initializers) == ["a", "c"]

@@ -115,3 +115,26 @@ def test_random_samples_vary_the_symbolic_dimensions():
 def test_pipelines_list_passes_by_their_file():
     for name in names(PREPARE) + names(FINALIZE):
         assert name in vars(pipelines)
+
+
+def test_rounding_that_the_model_magnifies_is_no_fault_of_a_pass():
+    text = """
+    g (float[1,8,6,6] x, float[8,8,3,3] w, float[8] gain, float[8] shift, float[8] mean,
+       float[8] variance) => (float[1,8,4,4] y) {
+      a = Conv(x, w)
+      b = BatchNormalization <epsilon = 0.0> (a, gain, shift, mean, variance)
+      y = Relu(b)
+    }
+    """
+    weight = numbers(8, 8, 3, 3)
+    steady = {
+        "mean": weight.sum(axis=(1, 2, 3)),
+        "variance": np.full(8, 1e-7, np.float32),
+        "gain": np.ones(8, np.float32),
+        "shift": np.ones(8, np.float32),
+    }
+    found = model(text, w=weight, **steady)
+    noise = [np.random.default_rng(i).standard_normal((1, 8, 6, 6)) for i in range(3)]
+    done = prepare(found, [{"x": (1 + 3e-4 * n).astype(np.float32)} for n in noise])
+    assert done.notes == ()
+    assert ops(done.model) == ["Conv", "Relu"]

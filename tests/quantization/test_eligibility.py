@@ -51,7 +51,7 @@ def test_an_initializer_that_callers_may_override_is_no_weight():
     model = graphs.build(f"{IO} {{ [c] z = Conv(x, w) }}", w=W)
     model.graph.inputs.append(model.graph.initializers["w"])
     found = annotate(model, CPU, Recipe()).decisions["c"]
-    assert found.reason == "its second factor is computed, not constant"
+    assert found.reason == "its weight is an input with a default value, which callers may replace"
 
 
 @pytest.mark.parametrize("pattern", ["c", "Conv", "C*", "?"])

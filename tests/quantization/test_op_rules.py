@@ -3,6 +3,7 @@
 from functools import cache
 
 import graphs
+import numpy as np
 import pytest
 from graphs import OPTIMIZED, UNOPTIMIZED
 from op_cases import CASES
@@ -107,3 +108,58 @@ def test_excluded_nodes_stay_float_and_say_why(case):
     assert quantized.form("op") is NodeForm.FLOAT
     assert quantized.reason("op") == "excluded by the recipe"
     assert op_node(quantized).op_type == case.op
+
+
+def test_a_resize_that_extrapolates_with_a_number_stays_float():
+    model = graphs.build(
+        """n (float[1,4,4,4] x) => (float[1,4,6,6] z) {
+          [first] a = Conv(x, w)
+          [grow] b = Resize<mode="nearest", coordinate_transformation_mode="tf_crop_and_resize",
+                            extrapolation_value=5.0>(a, roi, , sizes)
+          [second] z = Conv(b, w)
+        }""",
+        w=graphs.numbers(0, 4, 4, 1, 1),
+        roi=np.float32([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5]),
+        sizes=np.int64([1, 4, 6, 6]),
+    )
+    found = graphs.quantize(model)
+    assert found.form("grow") is NodeForm.FLOAT
+    assert found.sqnr() > 30
+
+
+def test_argmax_is_no_reason_to_round_the_scores_it_compares():
+    model = graphs.build(
+        """n (float[4,16] x) => (int64[4,1] z) {
+          [first] a = Gemm(x, w)
+          [best] z = ArgMax<axis=1>(a)
+        }""",
+        w=graphs.numbers(0, 16, 32),
+    )
+    found = graphs.quantize(model)
+    assert found.form("best") is NodeForm.FLOAT
+    assert "a_quantized" not in {value.name for node in found.model.graph for value in node.outputs}
+
+
+def test_a_constant_mask_of_infinities_stays_float():
+    model = graphs.build(
+        """n (float[1,4,4,4] x) => (float[1,4,4,4] z) {
+          [first] a = Conv(x, w)
+          [mask] b = Add(a, hole)
+          [pool] c = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(b)
+          [second] z = Conv(c, w)
+        }""",
+        w=graphs.numbers(0, 4, 4, 1, 1),
+        hole=np.where(np.arange(16) == 5, -np.inf, 0).astype(np.float32).reshape(1, 1, 4, 4),
+    )
+    found = graphs.quantize(model)
+    assert "NaN or Inf" in found.reason("mask")
+    assert found.form("first") is NodeForm.STATIC
+    assert found.sqnr() > 25
+
+
+def test_more_products_than_an_int32_accumulator_holds_stay_float():
+    model = graphs.build(
+        "n (float[1,70000] x) => (float[1,2] z) { [wide] z = MatMul(x, w) }",
+        w=np.ones((70000, 2), np.float32),
+    )
+    assert "overflow the int32 accumulator" in graphs.quantize(model).reason("wide")

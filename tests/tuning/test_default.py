@@ -22,9 +22,7 @@ def workshop(model, samples, calibrators="minmax"):
     chosen = calibrators_for(calibrators)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(
-        model, model, CPU, Recipe(), found.statistics, chosen, samples, threads=1
-    )  # fmt: skip
+    return Workshop(model, model, CPU, Recipe(), found, chosen, samples, threads=1)
 
 
 def chain(outlier=1.0, depth=3):

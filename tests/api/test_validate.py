@@ -1,0 +1,67 @@
+"""Holding a candidate against its reference."""
+
+import models
+import numpy as np
+import onnx
+import pytest
+
+import edgeq
+from edgeq.errors import ModelError, RecipeError
+
+
+@pytest.fixture(scope="module")
+def pair():
+    model = models.conv_net()
+    return model, edgeq.quantize(model, models.images(16), validate=False).model
+
+
+def fed():
+    """A source that can be read once, with labels in its samples."""
+    for number, sample in enumerate(models.images(6)):
+        yield {**sample, "label_digit": np.array(number % 2)}
+
+
+def first_is_largest(outputs, labels):
+    rows = np.stack([next(iter(output.values())).ravel() for output in outputs])
+    return float(np.mean(rows.argmax(1) == labels["digit"]))
+
+
+def test_one_reading_of_the_data_serves_closeness_and_metric(pair, tmp_path):
+    metric = tmp_path / "metric.py"
+    metric.write_text(
+        "def score(outputs, labels):\n"
+        "    assert len(outputs) == len(labels['digit']) == 6\n"
+        "    return float(sum(next(iter(o.values())).sum() for o in outputs))\n"
+    )
+    found = edgeq.validate(*pair, fed(), metric=f"{metric}:score")
+    assert found.report.samples == 6
+    assert found.report.metric is not None
+    assert found.report.outputs
+
+
+def test_a_candidate_of_another_interface_is_refused(pair):
+    other = onnx.ModelProto()
+    other.CopyFrom(pair[0])
+    other.graph.output[0].name = "renamed"
+    for node in other.graph.node:
+        for index, name in enumerate(node.output):
+            if name == pair[0].graph.output[0].name:
+                node.output[index] = "renamed"
+    with pytest.raises(ModelError, match="renamed"):
+        edgeq.validate(pair[0], other, models.images(4))
+
+
+def test_a_largest_drop_without_a_metric_is_refused(pair):
+    with pytest.raises(RecipeError, match="metric"):
+        edgeq.validate(*pair, models.images(4), thresholds=edgeq.Thresholds(max_drop=0.1))
+
+
+def test_float_layers_of_a_strange_candidate_are_named_with_what_runs(pair):
+    report = edgeq.validate(pair[0], pair[0], models.images(4)).report
+    assert report.coverage.ratio == 0.0
+    assert all("onnxruntime runs it" in node.reason for node in report.coverage.float_nodes)
+    assert any("run in integers" in warning for warning in report.warnings)
+
+
+def test_what_a_default_run_made_passes(pair):
+    assert edgeq.validate(*pair, models.images(8)).passed

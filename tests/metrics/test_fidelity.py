@@ -1,0 +1,54 @@
+"""Closeness of two outputs, accumulated sample by sample."""
+
+import numpy as np
+import pytest
+
+from edgeq.metrics import FidelityMeter
+from edgeq.metrics.fidelity import MAX_DB
+
+
+def closeness(*pairs):
+    meter = FidelityMeter()
+    for want, got in pairs:
+        meter.add(np.asarray(want), np.asarray(got))
+    return meter.result()
+
+
+def test_equal_outputs_are_as_close_as_can_be():
+    found = closeness(([[1.0, 2.0]], [[1.0, 2.0]]))
+    assert (found.sqnr_db, found.cosine, found.max_abs_error) == (MAX_DB, 1.0, 0.0)
+    assert found.top1_agreement == 1.0
+
+
+def test_sqnr_is_the_ratio_of_all_energies_in_decibels():
+    found = closeness(([3.0, 0.0], [3.0, 0.1]), ([0.0, 4.0], [0.2, 4.0]))
+    assert found.sqnr_db == pytest.approx(10 * np.log10(25 / 0.05))
+    assert found.max_abs_error == pytest.approx(0.2)
+
+
+def test_agreement_counts_rows_whose_largest_element_stands_at_the_same_place():
+    found = closeness(([[1.0, 2.0], [5.0, 3.0]], [[1.0, 2.5], [2.0, 3.0]]))
+    assert found.top1_agreement == 0.5
+
+
+def test_of_class_numbers_the_share_that_differs_counts_and_not_the_distance():
+    far, near = np.arange(100), np.arange(100)
+    far[:10] += 50
+    near[:10] += 1
+    assert closeness((np.arange(100), far)).sqnr_db == pytest.approx(10.0)
+    assert closeness((np.arange(100), near)).sqnr_db == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("got", [[np.nan, 1.0], [np.inf, 1.0], [1.0], [[1.0, 1.0]]])
+def test_numbers_that_are_not_finite_or_of_another_shape_are_told(got):
+    assert not closeness(([1.0, 1.0], got)).finite
+
+
+def test_infinities_of_the_reference_are_no_fault_of_the_candidate():
+    found = closeness(([-np.inf, 2.0], [-np.inf, 2.0]))
+    assert found.finite
+    assert found.sqnr_db == MAX_DB
+
+
+def test_nothing_compared_is_nothing_wrong():
+    assert closeness().sqnr_db == MAX_DB
