@@ -29,6 +29,9 @@ NEGLIGIBLE_SHARE = 0.002
 
 _INTEGER = (NodeForm.STATIC, NodeForm.DYNAMIC)
 _GAIN_DB = 0.5
+_PRICE_DB = 10.0
+"""Decibels that giving up all arithmetic would have to bring: a tenth of it has to bring one."""
+
 _LAYER_SAMPLES = 4
 _REASON = "int8 costs accuracy here: measured on calibration samples"
 
@@ -78,8 +81,7 @@ def leave_float(
                 continue
             tried.add(wanted)
             attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
-            closer = attempt.sqnr_db > best.sqnr_db + _GAIN_DB
-            if closer and any(d.form in _INTEGER for d in attempt.plan.decisions):
+            if _pays(best, attempt, macs):
                 best = attempt
     count = len(best.choice.excluded) - len(start.choice.excluded)
     return Fallback(
@@ -87,6 +89,20 @@ def leave_float(
         f"{count} layers stay float because int8 costs accuracy there: "
         f"{start.sqnr_db:.1f} -> {best.sqnr_db:.1f} dB",
     )
+
+
+def _pays(best: Candidate, attempt: Candidate, macs: Mapping[str, int | None]) -> bool:
+    """Whether what was given up brought enough; a result of no use is bettered at any price."""
+    if not any(d.form in _INTEGER for d in attempt.plan.decisions):
+        return False
+    given_up = _integer_macs(best.plan, macs) - _integer_macs(attempt.plan, macs)
+    share = given_up / max(1, sum(count or 0 for count in macs.values()))
+    price = _PRICE_DB * share if best.sqnr_db >= RESCUE_DB else 0.0
+    return attempt.sqnr_db > best.sqnr_db + _GAIN_DB + price
+
+
+def _integer_macs(plan: QuantPlan, macs: Mapping[str, int | None]) -> int:
+    return sum(macs.get(d.node) or 0 for d in plan.decisions if d.form in _INTEGER)
 
 
 def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str]:
