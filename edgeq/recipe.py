@@ -14,6 +14,9 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+SCHEMES = ("int8",)
+"""The schemes that work today."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +22,35 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.calibration.sources import SampleSource
+    from edgeq.metrics import Fidelity
     from edgeq.runtime.latency import LatencyComparison
     from edgeq.runtime.profile import NodeTime
     from edgeq.types import Array, Sample
+    from edgeq.validation.coverage import Coverage
+    from edgeq.validation.layers import LayerFidelity
 
 _LATENCY_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What running a candidate beside its original showed; empty where nobody asked.
+
+    Attributes:
+        outputs: Closeness per output.
+        coverage: What runs in integers.
+        layers: Closeness per layer.
+        latency: One comparison per thread count.
+        times: Profile of a candidate that is slower than its original.
+        metric: Task score of both.
+    """
+
+    outputs: Mapping[str, Fidelity]
+    coverage: Coverage | None = None
+    layers: tuple[LayerFidelity, ...] = ()
+    latency: tuple[LatencyComparison, ...] = ()
+    times: tuple[NodeTime, ...] = ()
+    metric: Score | None = None
 
 
 def input_specs(model: ir.Model) -> list[InputSpec]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
-from edgeq.recipe import Recipe, load_recipe
+from edgeq.recipe import SCHEMES, Recipe, load_recipe
 from edgeq.targets import target_named
 from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.targets import TargetProfile
-
-SCHEMES = ("int8",)
-"""The schemes that work today."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.api.measuring import Recorded, measure_latency, open_evaluation, score, slow_nodes
+from edgeq.api.measuring import (
+    Measured,
+    Recorded,
+    measure_latency,
+    open_evaluation,
+    score,
+    slow_nodes,
+)
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.graph import opset, saver
 from edgeq.graph.interface import Interface
@@ -30,15 +37,9 @@ if TYPE_CHECKING:
     from edgeq.calibration.collector import Collection
     from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
-    from edgeq.metrics import Fidelity
     from edgeq.passes.prepare import Prepared
-    from edgeq.runtime.latency import LatencyComparison
-    from edgeq.runtime.profile import NodeTime
     from edgeq.tuning.default import Search
     from edgeq.types import Sample
-    from edgeq.validation.coverage import Coverage
-    from edgeq.validation.layers import LayerFidelity
-    from edgeq.validation.verdict import Score
 
 _FEW_SAMPLES = 8
 
@@ -64,18 +65,6 @@ class Work:
     final: ir.Model
     macs: Mapping[str, int | None]
     source: SampleSource
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """What running the result showed. All but ``outputs`` is empty where nobody asked."""
-
-    outputs: Mapping[str, Fidelity]
-    coverage: Coverage | None = None
-    layers: tuple[LayerFidelity, ...] = ()
-    latency: tuple[LatencyComparison, ...] = ()
-    times: tuple[NodeTime, ...] = ()
-    metric: Score | None = None
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -144,7 +133,7 @@ def _chosen(work: Work, options: Options) -> str:
     return options.recipe.calibrator
 
 
-def _measure(work: Work, options: Options, stages: Stages) -> _Measured:
+def _measure(work: Work, options: Options, stages: Stages) -> Measured:
     few, plan = spread(work.collection.kept, _FEW_SAMPLES), work.found.best.plan
     threads, entries = options.threads, options.target.session_entries
     config = SessionConfig(threads, entries=entries)
@@ -162,14 +151,14 @@ def _measure(work: Work, options: Options, stages: Stages) -> _Measured:
                 right.run(sample)
             metric = score(options.metric, source, left, right)
     if not options.validate:
-        return _Measured(outputs, metric=metric)
+        return Measured(outputs, metric=metric)
     with stages.stage("validate"):
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
         layers = compare_layers(work.prepared.model, work.final, plan, few, config)
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)
-    return _Measured(outputs, coverage, layers, latency, times, metric)
+    return Measured(outputs, coverage, layers, latency, times, metric)
 
 
 def _notes(work: Work) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import Recorded, input_specs, measure_latency, score, slow_nodes
+from edgeq.api.measuring import Measured, Recorded, input_specs, measure_latency, score, slow_nodes
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
@@ -23,6 +24,8 @@ from edgeq.validation.verdict import DEFAULT, Thresholds, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import onnx_ir as ir
 
     from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
@@ -68,30 +71,18 @@ def validate(
             where="max_drop",
             remedy="Name one, and give labelled data",
         )
-    stages = Stages(progress or Silent())
     listener = progress or Silent()
+    stages = Stages(listener)
     with stages.stage("load"):
         left, right = loader.load(reference), loader.load(candidate)
         source = open_source(data, input_specs(left.model), max_samples=max_samples)
     require_comparable(Interface.of(left.model), Interface.of(right.model))
-    config = SessionConfig(threads)
-    original = Session(left.model, config, what="the reference")
-    result = Session(right.model, config, what="the candidate")
     kept = KeptSamples(limit=_LATENCY_SAMPLES)
-    with stages.stage("validate"):
-        left_runs = Recorded(original, keep=metric is not None)
-        right_runs = Recorded(result, keep=metric is not None)
-        outputs = compare(left_runs, right_runs, _watched(source, kept, listener))
-        scored = None if metric is None else score(metric, source, left_runs, right_runs)
-        macs = count_macs(right.model, kept[0])
-        coverage = measure(macs, None, executed_graph(right.model, config), right.model)
-    with stages.stage("latency"):
-        latency = measure_latency(left.model, right.model, kept[:], threads, {})
-        times = slow_nodes(right.model, kept[:], latency, {})
-    verdict = judge(thresholds or DEFAULT, outputs, latency, scored)
+    watched = _watched(source, kept, listener)
+    found = _measure(_Pair(left.model, right.model, threads), source, watched, kept, metric, stages)
     return ValidationResult(
         Report(
-            verdict=verdict,
+            verdict=judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric),
             model=_facts(left),
             scheme="given",
             target="cpu",
@@ -99,18 +90,54 @@ def validate(
             samples=kept.seen,
             fp32_bytes=left.size_bytes,
             candidate_bytes=right.size_bytes,
-            outputs=outputs,
-            metric=scored,
-            coverage=coverage,
-            latency=latency,
+            outputs=found.outputs,
+            metric=found.metric,
+            coverage=found.coverage,
+            latency=found.latency,
             layers=(),
             timings=stages.seconds,
             peak_rss_mb=peak_rss_mb(),
-            warnings=warnings_about(outputs, coverage, latency, (), None, None, times),
+            warnings=warnings_about(
+                found.outputs, found.coverage, found.latency, (), None, None, found.times
+            ),
             notes=(f"Compared on {source.description}", *source.assumptions),
             environment=environment(),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The two models, and the threads they run with."""
+
+    reference: ir.Model
+    candidate: ir.Model
+    threads: int
+
+
+def _measure(
+    pair: _Pair,
+    source: SampleSource,
+    watched: Iterator[Sample],
+    kept: KeptSamples,
+    metric: str | None,
+    stages: Stages,
+) -> Measured:
+    """Read the samples once for closeness and metric, then look at kernels and time."""
+    config = SessionConfig(pair.threads)
+    with stages.stage("validate"):
+        original = Session(pair.reference, config, what="the reference")
+        result = Session(pair.candidate, config, what="the candidate")
+        left, right = (Recorded(session, keep=metric is not None) for session in (original, result))
+        outputs = compare(left, right, watched)
+        scored = None if metric is None else score(metric, source, left, right)
+        macs = count_macs(pair.candidate, kept[0])
+        executed = executed_graph(pair.candidate, config)
+        coverage = measure(macs, None, executed, pair.candidate)
+    with stages.stage("latency"):
+        latency = measure_latency(pair.reference, pair.candidate, kept[:], pair.threads, {})
+        times = slow_nodes(pair.candidate, kept[:], latency, {})
+    return Measured(outputs, coverage, (), latency, times, scored)
 
 
 def _watched(source: SampleSource, kept: KeptSamples, progress: Progress) -> Iterator[Sample]:

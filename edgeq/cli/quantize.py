@@ -13,13 +13,13 @@ from edgeq.cli.output import check_output, check_report, write_text
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
+from edgeq.recipe import SCHEMES
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
-SCHEMES = ("int8",)
 PLANNED_SCHEMES = ("a16w8", "dynamic", "w8", "w4", "w2", "fp16", "bf16", "fp8")
 """Part of the command line's contract, and still to come."""
 

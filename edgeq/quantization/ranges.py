@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.calibration.contract import CalibrationContext, StatisticKind
-from edgeq.calibration.discovery import create, discover
+from edgeq.calibration.discovery import AUTO, create, discover
 from edgeq.errors import CalibrationError, PluginError
 from edgeq.graph.walk import values
 from edgeq.quantization import affine
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from edgeq.calibration.histogram import Histogram
     from edgeq.calibration.statistics import Statistics
     from edgeq.quantization.annotate import Annotations
-
-AUTO = "auto"
-"""The policy that lets every value have the calibrator with the smallest expected error."""
 
 
 @dataclass(frozen=True, slots=True)

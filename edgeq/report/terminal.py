@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.report.text import amount, counted, file_size, printable
+from edgeq.validation.advice import FAR_OFF_DB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import FloatNode
     from edgeq.validation.verdict import Score
-
-FAR_OFF_DB = 20.0
-"""Below this SQNR of an output the layers are listed."""
 
 _GIVEN = "given"
 """What stands for the scheme of a candidate that somebody else made."""

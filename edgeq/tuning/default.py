@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from edgeq.refinement.bias_correction import is_correctable
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
+from edgeq.validation.advice import FAR_OFF_DB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.tuning.candidate import Workshop
 
-COMFORT_DB = 20.0
-"""Worst-output SQNR from which no layer is given up: errors are a tenth of the signal."""
+COMFORT_DB = FAR_OFF_DB
+"""Worst-output SQNR from which no layer is given up."""
 
 NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""

@@ -21,6 +21,7 @@ FEW_SAMPLES = 16
 
 LOW_COVERAGE = 0.5
 FAR_OFF_DB = 20.0
+"""Worst-output SQNR under which errors exceed a tenth of the signal, and the layers are named."""
 
 
 def warnings_about(
