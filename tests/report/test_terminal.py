@@ -201,6 +201,8 @@ def test_names_cannot_send_escape_sequences():
 
 def test_the_picture_is_an_svg_of_the_summary():
     picture = export_svg(GOOD)
+    assert "http://www.w3.org/2000/svg" in picture
+    assert "@font-face" not in picture, "a picture that fetches fonts tells a stranger who looks"
     assert picture.startswith("<svg")
     assert "net.onnx" in picture
     assert export_svg(GOOD) == picture
