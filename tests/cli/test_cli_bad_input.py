@@ -80,7 +80,13 @@ def test_no_samples(refuse, net, work):
     refuse(net, said=["--calib", "samples"])
 
 
-def test_too_few_samples_are_a_warning(run, net, work):
+def test_one_sample_is_too_few(refuse, net, work):
+    (work / "one").mkdir()
+    np.savez(work / "one" / "0.npz", **models.images(1)[0])
+    refuse(net, "--calib", "one", said=["one sample is too few", "Give at least 16"])
+
+
+def test_few_samples_are_a_warning(run, net, work):
     (work / "two").mkdir()
     for index, sample in enumerate(models.images(2)):
         np.savez(work / "two" / f"{index}.npz", **sample)
