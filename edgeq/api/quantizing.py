@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
 
 _PROOF_SAMPLES = 4
-_MEASURED_SAMPLES = 16
-_MEASURED_MACS = 10**11
+_MEASURED_SAMPLES = 32
+_MEASURED_MACS = 5 * 10**10
 
 
 def quantize(

@@ -61,7 +61,7 @@ def search(
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.sqnr_db:.1f} dB was the closest measured")
     best = _corrected(workshop, best, notes)
-    if best.sqnr_db < COMFORT_DB:
+    if workshop.confirm(best).sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, macs, COMFORT_DB)
         if found.best is not best:
             notes.append(found.note)

@@ -62,9 +62,9 @@ def leave_float(
         workshop: Builds and measures.
         start: The candidate to improve.
         macs: Multiply-accumulates per compute node.
-        goal_db: Stop when the worst output reaches this.
+        goal_db: Stop when the worst output reaches this on all samples that were kept.
     """
-    best = start
+    best, reached_db = start, workshop.confirm(start).sqnr_db
     ranked = _ranked(workshop, start)
     attempts: tuple[tuple[Iterable[Sequence[str]], float], ...] = (
         ([list(_negligible(start.plan, macs))], goal_db),
@@ -74,7 +74,7 @@ def leave_float(
     tried = {frozenset(start.choice.excluded)}
     for sets, enough_db in attempts:
         for nodes in sets:
-            if best.sqnr_db >= enough_db:
+            if reached_db >= enough_db:
                 break
             wanted = frozenset({*best.choice.excluded, *nodes})
             if wanted in tried:
@@ -82,7 +82,7 @@ def leave_float(
             tried.add(wanted)
             attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
             if _pays(best, attempt, macs):
-                best = attempt
+                best, reached_db = attempt, workshop.confirm(attempt).sqnr_db
     count = len(best.choice.excluded) - len(start.choice.excluded)
     return Fallback(
         best,

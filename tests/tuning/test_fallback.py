@@ -32,6 +32,9 @@ class Outcomes:
     samples: tuple = ()
     tried: list = field(default_factory=list)
 
+    def confirm(self, candidate):
+        return candidate
+
     def build(self, choice):
         self.tried.append(frozenset(choice.excluded))
         gain = sum(self.gains.get(name, 0.0) for name in choice.excluded)
