@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MAX_DB = 200.0
 """What equal arrays score; float64 sums do not resolve more."""
 
+CLOSE_DB = 30.0
+"""A sample that is closer than this counts as being this close: better is not noticed."""
+
 _MIN_CLASSES = 2
 
 
@@ -32,6 +35,9 @@ class Fidelity:
         top1_agreement: Fraction of rows whose largest element stands at the same place; None for
             outputs without a last axis of at least two elements.
         finite: Whether the candidate made finite numbers wherever the reference did.
+        typical_db: Mean over samples of each sample's own SQNR, in dB. Where a few samples tip over
+            (another class, another letter) they decide the SQNR over all; this one tells how close
+            the others are.
     """
 
     sqnr_db: float
@@ -39,6 +45,7 @@ class Fidelity:
     max_abs_error: float
     top1_agreement: float | None
     finite: bool
+    typical_db: float = MAX_DB
 
 
 class FidelityMeter:
@@ -48,6 +55,7 @@ class FidelityMeter:
         self._signal = 0.0
         self._noise = 0.0
         self._cosines: list[float] = []
+        self._ratios: list[float] = []
         self._max_error = 0.0
         self._rows = 0
         self._agreeing = 0
@@ -76,6 +84,7 @@ class FidelityMeter:
         signal, noise = float(np.vdot(want, want)), float(np.vdot(error, error))
         self._signal += signal
         self._noise += noise
+        self._ratios.append(min(sqnr_db(signal, noise), CLOSE_DB))
         self._max_error = max(self._max_error, float(np.abs(error).max()))
         norm = math.sqrt(signal * float(np.vdot(got, got)))
         if noise == 0.0:
@@ -95,6 +104,7 @@ class FidelityMeter:
             max_abs_error=self._max_error,
             top1_agreement=self._agreeing / self._rows if self._rows else None,
             finite=self._finite,
+            typical_db=float(np.mean(self._ratios)) if self._ratios else MAX_DB,
         )
 
 

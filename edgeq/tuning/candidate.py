@@ -81,6 +81,16 @@ class Candidate:
             (o.sqnr_db if o.finite else -200.0 for o in self.outputs.values()), default=200.0
         )
 
+    @property
+    def typical_db(self) -> float:
+        """SQNR of the worst output in a typical sample, in dB: what candidates are compared by.
+
+        The SQNR over all samples hangs on the few that tip over, which is luck on few samples.
+        """
+        return min(
+            (o.typical_db if o.finite else -200.0 for o in self.outputs.values()), default=200.0
+        )
+
 
 class Workshop:
     """Builds candidates of one model from one pass of statistics, and measures them.

@@ -59,7 +59,7 @@ def search(
         alone = [workshop.build(Choice((name,))) for name in calibrators]
         best = _closest(workshop, [best, *alone])
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
-        notes.append(f"Ranges were chosen {who}: {best.sqnr_db:.1f} dB was the closest measured")
+        notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
     best = _corrected(workshop, best, notes)
     if workshop.confirm(best).sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, macs, COMFORT_DB)
@@ -74,15 +74,16 @@ def _corrected(workshop: Workshop, candidate: Candidate, notes: list[str]) -> Ca
     if candidate.choice.corrected or not is_correctable(candidate.plan):
         return candidate
     corrected = workshop.build(replace(candidate.choice, corrected=True))
-    if corrected.sqnr_db <= candidate.sqnr_db + NOTICEABLE_DB:
+    if corrected.typical_db <= candidate.typical_db + NOTICEABLE_DB:
         return candidate
-    notes.append(f"Bias correction was kept: {candidate.sqnr_db:.1f} -> {corrected.sqnr_db:.1f} dB")
+    gain = f"{candidate.typical_db:.1f} -> {corrected.typical_db:.1f} dB"
+    notes.append(f"Bias correction was kept: {gain}")
     return corrected
 
 
 def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
     """The closest of the finalists when all samples are counted; the first of equals."""
-    ranked = sorted(candidates, key=lambda candidate: -candidate.sqnr_db)[:_FINALISTS]
+    ranked = sorted(candidates, key=lambda candidate: -candidate.typical_db)[:_FINALISTS]
     finalists = [workshop.confirm(c) for c in candidates if c in ranked]
-    top = max(candidate.sqnr_db for candidate in finalists)
-    return next(c for c in finalists if c.sqnr_db >= top - NOTICEABLE_DB)
+    top = max(candidate.typical_db for candidate in finalists)
+    return next(c for c in finalists if c.typical_db >= top - NOTICEABLE_DB)

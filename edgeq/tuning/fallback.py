@@ -29,8 +29,8 @@ NEGLIGIBLE_SHARE = 0.002
 
 _INTEGER = (NodeForm.STATIC, NodeForm.DYNAMIC)
 _GAIN_DB = 0.5
-_PRICE_DB = 10.0
-"""Decibels that giving up all arithmetic would have to bring: a tenth of it has to bring one."""
+_PRICE_DB = 3.0
+"""Decibels that giving up all arithmetic would have to bring, beside what any step has to."""
 
 _LAYER_SAMPLES = 4
 _REASON = "int8 costs accuracy here: measured on calibration samples"
