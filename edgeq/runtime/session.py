@@ -165,8 +165,3 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text.removeprefix("[ONNXRuntimeError] : ")[:400]
-
-
-def runtime_version() -> str:
-    """The version of onnxruntime."""
-    return str(ort.__version__)

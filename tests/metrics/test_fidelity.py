@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeq.metrics import FidelityMeter
-from edgeq.metrics.fidelity import MAX_DB
+from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 
 
 def closeness(*pairs):
@@ -52,3 +52,10 @@ def test_infinities_of_the_reference_are_no_fault_of_the_candidate():
 
 def test_nothing_compared_is_nothing_wrong():
     assert closeness().sqnr_db == MAX_DB
+
+
+def test_one_sample_that_tips_over_does_not_decide_the_typical_sample():
+    close, tipped = ([1.0, 0.0], [1.0, 0.01]), ([1.0, 0.0], [0.0, 1.0])
+    found = closeness(*[close] * 9, tipped)
+    assert found.sqnr_db < 8
+    assert found.typical_db == pytest.approx((9 * CLOSE_DB + 10 * np.log10(1 / 2)) / 10)

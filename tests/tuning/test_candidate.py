@@ -15,11 +15,11 @@ from edgeq.tuning import candidate
 from edgeq.tuning.candidate import NOT_FINITE, Choice, Workshop
 
 
-def workshop(model, samples):
+def workshop(model, samples, measured=None):
     chosen = calibrators_for("minmax")
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(model, model, CPU, Recipe(), found, chosen, samples, threads=1)
+    return Workshop(model, model, CPU, Recipe(), found, chosen, measured or samples, threads=1)
 
 
 def forms(built):
@@ -87,3 +87,14 @@ def test_a_candidate_that_does_not_load_is_called_a_defect_of_ours(monkeypatch):
     with pytest.raises(EdgeqError, match="defect of edgeq") as caught:
         shop.build(Choice(("minmax",)))
     assert caught.value.exit_code == 3
+
+
+def test_a_finalist_is_measured_on_every_sample_that_was_kept():
+    model = pooled()
+    samples = graphs.feeds(model, 8)
+    samples[7] = {"x": samples[7]["x"] * 0.01}
+    shop = workshop(model, samples, samples[:2])
+    built = shop.build(Choice(("minmax",)))
+    confirmed = shop.confirm(built)
+    assert confirmed.model is built.model
+    assert confirmed.typical_db < built.typical_db

@@ -1,5 +1,7 @@
 """What should not go unsaid is said, with a way out."""
 
+import pytest
+
 from edgeq.metrics import Fidelity
 from edgeq.quantization.plan import NodeDecision, NodeForm, QuantPlan
 from edgeq.runtime.latency import LatencyComparison, Timing
@@ -70,3 +72,9 @@ def test_the_steepest_falls_come_first_and_rises_do_not_count():
     found = steepest_falls(layers(195, 30, 35, 10, 9, 8.5), count=2)
     assert found == [("l1", 195, 30), ("l3", 35, 10)]
     assert steepest_falls(layers(200, 200)) == []
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(0.3, False), (1.0, True), (1.4, True)])
+def test_a_result_that_is_not_smaller_is_told(ratio, told):
+    said = warnings_about(GOOD, None, (), (), None, None, size_ratio=ratio)
+    assert any("times as large" in sentence for sentence in said) is told
