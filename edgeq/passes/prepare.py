@@ -14,7 +14,8 @@ from edgeq.passes.pipelines import (
     run_pipeline,
     steps,
 )
-from edgeq.passes.proof import TOLERANCE, Proof, Reference, random_samples
+from edgeq.passes.proof import TOLERANCE, Proof, Reference
+from edgeq.passes.random_inputs import random_samples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -47,7 +48,7 @@ class Prepared:
 
 def prepare(
     model: ir.Model,
-    samples: Iterable[Sample] | None = None,
+    samples: Iterable[Sample] = (),
     *,
     pipeline: Pipeline = PREPARE,
     skip: Collection[str] = (),
@@ -57,16 +58,15 @@ def prepare(
 
     Args:
         model: Left as it is.
-        samples: What the model is fed; the first few are used. Random inputs when None.
+        samples: What the model is fed; the first few are used, beside random inputs.
         pipeline: The passes.
         skip: Names of passes to leave out.
         tolerance: Largest difference allowed in a float output, relative to its largest magnitude.
     """
-    reference = Reference(model, random_samples(model) if samples is None else samples)
+    reference = Reference(model, samples, random_samples(model))
     notes: list[str] = []
     if not reference.runs:
-        kind = "random inputs" if samples is None else "the samples"
-        notes.append(f"Prepared without proof: no run on {kind} ({reference.problem})")
+        notes.append(f"Prepared without proof: the model did not run ({reference.problem})")
     left_out = set(skip)
     for _ in range(len(names(pipeline)) + 1):
         copy = model.clone()

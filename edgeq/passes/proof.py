@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from edgeq.errors import EdgeqError
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import onnx_ir as ir
 
     from edgeq.types import Array, Sample
 
@@ -30,7 +31,10 @@ _NUDGE = 2.0**-22
 """By what inputs change when rounding is measured, relative: two steps of float32."""
 
 _SAMPLES = 4
-"""How many samples a proof runs: each runs through two models, and more rarely tell more."""
+"""How many given samples a proof runs: each runs through two models, and more rarely tell more."""
+
+_RANDOM_SAMPLES = 2
+"""How many random samples it runs beside them: where sizes are open, of two sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,13 @@ class Proof:
         error: Largest relative difference of any output on any sample; 0 when none ran.
         samples: How many samples both models ran.
         failure: What speaks against the candidate; None when nothing does.
+        tolerance: The largest difference that was allowed.
     """
 
     error: float
     samples: int
     failure: str | None = None
+    tolerance: float = TOLERANCE
 
     @property
     def holds(self) -> bool:
@@ -58,67 +64,94 @@ class Reference:
 
     Args:
         model: The model that is right by definition.
-        samples: What to run it on. Those that it refuses are left out.
+        given: Samples of its user; the first few are run.
+        random: Random samples; the first few that it runs are kept, the others say nothing.
 
     Attributes:
-        problem: Why it ran none of them; None when it did.
+        problem: Why it does not run the given samples, or, without any, the random ones.
+        runs: Samples and answers.
     """
 
-    def __init__(self, model: ir.Model, samples: Iterable[Sample]) -> None:
+    def __init__(
+        self, model: ir.Model, given: Iterable[Sample] = (), random: Iterable[Sample] = ()
+    ) -> None:
         self._model = model
-        self._rounding: float | None = None
+        self._rounding: list[dict[str, float | str]] | None = None
         self.problem: str | None = None
         self.runs: list[tuple[Sample, dict[str, Array]]] = []
         try:
             session = _open(model)
-            for sample in itertools.islice(samples, _SAMPLES):
-                self.runs.append((sample, session.run(sample)))
         except EdgeqError as error:
             self.problem = str(error)
-        if not self.runs and self.problem is None:
-            self.problem = "there are no samples"
+            return
+        for sample in itertools.islice(given, _SAMPLES):
+            self._keep(session, sample)
+            if self.problem is not None:
+                break
+        asked, problem = bool(self.runs) or self.problem is not None, self.problem
+        wanted = len(self.runs) + _RANDOM_SAMPLES
+        for sample in random:
+            if len(self.runs) == wanted:
+                break
+            self._keep(session, sample)
+        self.problem = problem if asked or self.runs else self.problem or "there are no samples"
+
+    def _keep(self, session: Session, sample: Sample) -> None:
+        try:
+            self.runs.append((sample, session.run(sample)))
+        except EdgeqError as error:
+            self.problem = str(error)
 
     def prove(self, candidate: ir.Model, tolerance: float = TOLERANCE) -> Proof:
         """Compare a candidate's answers with the reference's.
 
         Some models magnify rounding: where a candidate misses the tolerance, it may be off by a
-        few times what the original itself moves by when its last bits change.
+        few times what the original itself moves by when its last bits change. An output that
+        changes its kind then (another class, another number of boxes) says nothing.
         """
-        proof = self._compare(candidate, tolerance)
+        proof = self._compare(candidate, tolerance, [{} for _ in self.runs])
         if proof.failure is None:
             return proof
         if self._rounding is None:
             self._rounding = self._measure_rounding()
-        allowed = min(_ROUNDING_MARGIN * self._rounding, _ROUNDING_LIMIT)
-        return self._compare(candidate, allowed) if allowed > tolerance else proof
+        return self._compare(candidate, tolerance, self._rounding)
 
-    def _compare(self, candidate: ir.Model, tolerance: float) -> Proof:
-        worst = 0.0
+    def _compare(
+        self, candidate: ir.Model, tolerance: float, rounding: list[dict[str, float | str]]
+    ) -> Proof:
+        worst, widest = 0.0, tolerance
         try:
             session = _open(candidate)
-            for sample, wanted in self.runs:
+            for (sample, wanted), moved in zip(self.runs, rounding, strict=True):
                 got = session.run(sample)
                 for name, array in wanted.items():
+                    own = moved.get(name, 0.0)
+                    if isinstance(own, str):
+                        continue
                     error = difference(array, got[name])
-                    if isinstance(error, str) or error > tolerance:
-                        return Proof(worst, len(self.runs), f"output {name}: {_told(error)}")
+                    allowed = max(tolerance, min(_ROUNDING_MARGIN * own, _ROUNDING_LIMIT))
+                    widest = max(widest, allowed)
+                    if isinstance(error, str) or error > allowed:
+                        failure = f"output {name}: {_told(error)}"
+                        return Proof(worst, len(self.runs), failure, widest)
                     worst = max(worst, error)
         except EdgeqError as error:
-            return Proof(worst, len(self.runs), str(error))
-        return Proof(worst, len(self.runs))
+            return Proof(worst, len(self.runs), str(error), widest)
+        return Proof(worst, len(self.runs), None, widest)
 
-    def _measure_rounding(self) -> float:
+    def _measure_rounding(self) -> list[dict[str, float | str]]:
         """How far the original is from itself, rewritten and fed with the last bits changed."""
-        worst = 0.0
         try:
             session = Session(self._model)
-            for sample, wanted in self.runs:
-                got = session.run({name: _nudged(array) for name, array in sample.items()})
-                apart = [difference(array, got[name]) for name, array in wanted.items()]
-                worst = max([worst, *(error for error in apart if not isinstance(error, str))])
+            return [self._moved(session, *run) for run in self.runs]
         except EdgeqError:
-            return 0.0
-        return worst
+            return [{} for _ in self.runs]
+
+    def _moved(
+        self, session: Session, sample: Sample, wanted: dict[str, Array]
+    ) -> dict[str, float | str]:
+        got = session.run({name: _nudged(array) for name, array in sample.items()})
+        return {name: difference(array, got[name]) for name, array in wanted.items()}
 
 
 def _nudged(array: Array) -> Array:
@@ -175,58 +208,3 @@ def _told(error: float | str) -> str:
 def _open(model: ir.Model) -> Session:
     # The runtime's own rewriting stays out of the comparison: it has had defects.
     return Session(model, SessionConfig(optimize=False))
-
-
-def random_samples(model: ir.Model, count: int = 2, seed: int = 0) -> list[Sample]:
-    """Random inputs shaped as the model declares them; symbolic dimensions become small numbers.
-
-    Args:
-        model: The model to feed.
-        count: How many samples. Each takes other numbers for the symbolic dimensions.
-        seed: Seed of the generator.
-
-    Returns:
-        The samples; none when an input is no tensor of numbers.
-    """
-    rng = np.random.default_rng(seed)
-    required = [v for v in model.graph.inputs if not v.is_initializer()]
-    samples: list[Sample] = []
-    for index in range(count):
-        sizes: dict[str, int] = {}
-        sample = {}
-        for value in required:
-            array = _random(value, sizes, index, rng)
-            if array is None or not value.name:
-                return []
-            sample[value.name] = array
-        samples.append(sample)
-    return samples
-
-
-def _random(
-    value: ir.Value, sizes: dict[str, int], index: int, rng: np.random.Generator
-) -> Array | None:
-    if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
-        return None
-    shape = []
-    for axis, dim in enumerate(value.shape):
-        if isinstance(dim, int) and dim >= 0:
-            shape.append(dim)
-            continue
-        symbol = str(getattr(dim, "value", None) or f"{value.name}:{axis}")
-        # Pictures must survive a few halvings; a batch or a sequence may be short.
-        usual = 1 + index if axis == 0 else 64 if len(value.shape) == 4 else 8
-        shape.append(sizes.setdefault(symbol, usual))
-    return _draw(value.dtype, shape, rng)
-
-
-def _draw(dtype: ir.DataType, shape: list[int], rng: np.random.Generator) -> Array | None:
-    try:
-        kind = dtype.numpy()
-    except TypeError:
-        return None
-    if np.issubdtype(kind, np.floating):
-        return rng.standard_normal(shape).astype(kind)
-    if kind == np.bool_:
-        return rng.integers(0, 2, shape).astype(kind)
-    return rng.integers(0, 8, shape).astype(kind) if np.issubdtype(kind, np.integer) else None

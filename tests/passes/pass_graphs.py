@@ -1,12 +1,15 @@
 """Small graphs written as text, and what the tests of passes ask about them."""
 
+from itertools import islice
+
 import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import walk
 from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.infer_shapes import infer_shapes
-from edgeq.passes.proof import prove, random_samples
+from edgeq.passes.proof import prove
+from edgeq.passes.random_inputs import random_samples
 from edgeq.runtime.session import Session, SessionConfig
 
 HEAD = '<ir_version: 8, opset_import: ["": {opset}]>\n'
@@ -57,7 +60,7 @@ def apply(one, before, samples=None, *, runs=True):
     outcome = one(after)
     require_same(Interface.of(before), Interface.of(after))
     if runs:
-        proof = prove(before, after, samples or random_samples(before), 1e-4)
+        proof = prove(before, after, samples or islice(random_samples(before), 2), 1e-4)
         assert proof.holds, proof
     again = one(after)
     assert again.changes == 0, (again, listing(after))

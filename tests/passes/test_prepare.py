@@ -6,7 +6,8 @@ from edgeq.passes import pipelines
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pipelines import FINALIZE, PREPARE, PassFailed, Repeat, names, run_pipeline
 from edgeq.passes.prepare import prepare
-from edgeq.passes.proof import difference, prove, random_samples
+from edgeq.passes.proof import Reference, difference, prove
+from edgeq.passes.random_inputs import random_samples
 
 TEXT = """
 g (float[N,4] x, float[4,4] w) => (float[N,4] y) {
@@ -54,10 +55,28 @@ def test_a_guilty_pass_is_left_out(wrong):
 
 
 def test_without_samples_that_run_there_is_no_proof():
-    done = prepare(graph(), [{"x": np.zeros((1, 9), np.float32)}])
+    text = (
+        "g (float[N,4] x) => (float[N] y) { c = Constant<value_int=7>() y = Gather<axis=1>(x, c) }"
+    )
+    done = prepare(model(text), [{"x": np.zeros((1, 9, 9), np.float32)}])
     assert not done.proof.holds
     assert done.proof.failure is None
     assert done.notes[0].startswith("Prepared without proof")
+
+
+def test_samples_that_do_not_run_are_told_and_random_ones_serve():
+    reference = Reference(graph(), [{"x": np.zeros((1, 9), np.float32)}], random_samples(graph()))
+    assert "shapes x [1, 9]" in reference.problem
+    assert len(reference.runs) == 2
+    assert reference.prove(graph()).holds
+
+
+def test_an_output_that_rounding_alone_changes_says_nothing():
+    text = "g (float[4] x, float k) => (int64[4] y) { a = Mul(x, k) y = Cast<to=7>(a) }"
+    one, other = (model(text, k=np.float32(k)) for k in (2.0**23, 2.0**23 + 1))
+    ragged, steady = ({"x": np.full(4, x, np.float32)} for x in (1.7, 2.0**-23))
+    assert prove(one, other, [ragged]).holds
+    assert prove(one, model(text, k=np.float32(0)), [steady]).failure == "output y: other numbers"
 
 
 def test_passes_can_be_skipped():
@@ -104,12 +123,12 @@ def test_differences():
 def test_a_proof_speaks_of_the_output():
     wrong = graph()
     spoil(wrong)
-    proof = prove(graph(), wrong, random_samples(graph()))
+    proof = prove(graph(), wrong, [*random_samples(graph())][:2])
     assert proof.failure.startswith("output y: off by")
 
 
 def test_random_samples_vary_the_symbolic_dimensions():
-    assert [s["x"].shape for s in random_samples(graph())] == [(1, 4), (2, 4)]
+    assert [s["x"].shape for s in random_samples(graph())][:2] == [(1, 4), (2, 4)]
 
 
 def test_pipelines_list_passes_by_their_file():

@@ -1,0 +1,104 @@
+"""Random inputs shaped as a model declares them, for running it when nobody gave samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.types import Array, Sample
+
+_IMAGE_RANK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What to try for sizes that the model leaves open.
+
+    Attributes:
+        batch: Size of a symbolic axis 0.
+        side: Of the other axes of a picture; it has to survive a few halvings.
+        length: Of the other axes of anything else.
+        integers: Integers are drawn from 0 up to and without this: they are often indices.
+    """
+
+    batch: int
+    side: int
+    length: int
+    integers: int = 8
+
+
+_GUESSES = (
+    _Guess(1, 64, 8),
+    _Guess(2, 96, 9),
+    _Guess(1, 224, 32),
+    _Guess(1, 64, 8, integers=2),
+    _Guess(1, 64, 8, integers=1),
+    _Guess(1, 320, 128, integers=2),
+    _Guess(1, 512, 512, integers=2),
+    _Guess(1, 1, 1, integers=2),
+)
+"""In the order in which they are tried: a model may refuse most of them."""
+
+
+def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
+    """Random inputs, one sample for each guess at what the model leaves open.
+
+    Float inputs are normally distributed, integers small and not negative.
+
+    Args:
+        model: The model to feed.
+        seed: Seed of the generator.
+
+    Yields:
+        Samples, of other sizes each where the model allows that; none when an input is no tensor of
+        numbers or of unknown rank.
+    """
+    rng = np.random.default_rng(seed)
+    required = [v for v in model.graph.inputs if not v.is_initializer()]
+    for guess in _GUESSES:
+        sizes: dict[str, int] = {}
+        sample = {}
+        for value in required:
+            array = _random(value, sizes, guess, rng)
+            if array is None or not value.name:
+                return
+            sample[value.name] = array
+        yield sample
+
+
+def _random(
+    value: ir.Value, sizes: dict[str, int], guess: _Guess, rng: np.random.Generator
+) -> Array | None:
+    if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
+        return None
+    shape = []
+    for axis, dim in enumerate(value.shape):
+        if isinstance(dim, int) and dim >= 0:
+            shape.append(dim)
+            continue
+        symbol = str(getattr(dim, "value", None) or f"{value.name}:{axis}")
+        inner = guess.side if len(value.shape) == _IMAGE_RANK else guess.length
+        shape.append(sizes.setdefault(symbol, guess.batch if axis == 0 else inner))
+    return _draw(value.dtype, shape, guess, rng)
+
+
+def _draw(
+    dtype: ir.DataType, shape: list[int], guess: _Guess, rng: np.random.Generator
+) -> Array | None:
+    try:
+        kind = dtype.numpy()
+    except TypeError:
+        return None
+    if np.issubdtype(kind, np.floating):
+        return rng.standard_normal(shape).astype(kind)
+    if kind == np.bool_:
+        return rng.integers(0, 2, shape).astype(kind)
+    if np.issubdtype(kind, np.integer):
+        return rng.integers(0, guess.integers, shape).astype(kind)
+    return None
