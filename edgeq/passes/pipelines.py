@@ -7,6 +7,7 @@ insertion of Q/DQ; it merges nothing, because runtimes want a DequantizeLinear f
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.passes.outcome import Pass
+    from edgeq.targets import TargetProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,16 @@ PREPARE: Pipeline = (
 FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
 
+def for_target(target: TargetProfile | None) -> Pipeline:
+    """The passes that make a model as fast as it can be in float.
+
+    Args:
+        target: What it shall run on; None for operators of the ONNX standard only.
+    """
+    del target
+    return PREPARE
+
+
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed
     """A pass raised; the model it worked on is unusable.
 
@@ -101,6 +113,7 @@ class PassReport:
         nodes_before: Nodes in the model, bodies included, when it first began.
         nodes_after: ``nodes_before`` less what this pass removed, plus what it added.
         notes: What the user should hear.
+        seconds: Time it took.
     """
 
     name: str
@@ -109,6 +122,7 @@ class PassReport:
     nodes_before: int
     nodes_after: int
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def run_pipeline(
@@ -149,6 +163,7 @@ def _joined(earlier: PassReport, later: PassReport) -> PassReport:
         nodes_before=earlier.nodes_before,
         nodes_after=earlier.nodes_after + later.nodes_after - later.nodes_before,
         notes=earlier.notes + later.notes,
+        seconds=earlier.seconds + later.seconds,
     )
 
 
@@ -168,14 +183,14 @@ def steps(model: ir.Model, pipeline: Pipeline, skip: Collection[str]) -> Iterato
 
 
 def _run(model: ir.Model, each: Pass) -> PassReport:
-    before = len(walk.nodes(model))
+    before, start = len(walk.nodes(model)), time.perf_counter()
     try:
         outcome = each(model)
     except Exception as error:
         raise PassFailed(each.__name__, error) from error
-    after = len(walk.nodes(model))
+    after, seconds = len(walk.nodes(model)), time.perf_counter() - start
     return PassReport(
-        each.__name__, outcome.changes, outcome.declined, before, after, outcome.notes
+        each.__name__, outcome.changes, outcome.declined, before, after, outcome.notes, seconds
     )
 
 

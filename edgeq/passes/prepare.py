@@ -1,10 +1,11 @@
-"""Prepares a model for quantization, and proves that it still computes the same."""
+"""Runs a pipeline on a copy of a model, and proves that it still computes the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.errors import DataError
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.pipelines import (
     PREPARE,
@@ -30,6 +31,22 @@ HALF_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedPass:
+    """A pass that crashed, or behind which the model computed something else.
+
+    Attributes:
+        name: The pass.
+        reason: What went wrong.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Pass {self.name} was left out: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A model that passes have run on.
 
@@ -37,13 +54,40 @@ class Prepared:
         model: The prepared copy.
         reports: What each pass did.
         proof: What running it against the original showed.
-        notes: What the user should hear: passes that were dropped, a proof that was not possible.
+        dropped: Passes that were left out, because the proof failed with them.
+        told: What else the user should hear.
+        reference: What the original answered.
     """
 
     model: ir.Model
     reports: tuple[PassReport, ...]
     proof: Proof
-    notes: tuple[str, ...]
+    dropped: tuple[DroppedPass, ...]
+    told: tuple[str, ...]
+    reference: Reference
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything the user should hear."""
+        return (*map(str, self.dropped), *self.told)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What both models ran on."""
+        return tuple(sample for sample, _ in self.reference.runs)
+
+    def require_proof(self) -> None:
+        """Refuse a result that was never compared with its original.
+
+        Raises:
+            DataError: The original ran on nothing.
+        """
+        if not self.proof.holds:
+            raise DataError(
+                f"the result cannot be compared with the original: {self.reference.problem}",
+                remedy="Give samples that the model takes with --calib DATA, or take the result "
+                "unproven with --no-validate",
+            )
 
 
 def prepare(
@@ -64,10 +108,10 @@ def prepare(
         tolerance: Largest difference allowed in a float output, relative to its largest magnitude.
     """
     reference = Reference(model, samples, random_samples(model))
-    notes: list[str] = []
+    told: tuple[str, ...] = ()
     if not reference.runs:
-        notes.append(f"Prepared without proof: the model did not run ({reference.problem})")
-    left_out = set(skip)
+        told = (f"Prepared without proof: the model did not run ({reference.problem})",)
+    left_out, dropped = set(skip), list[DroppedPass]()
     for _ in range(len(names(pipeline)) + 1):
         copy = model.clone()
         try:
@@ -75,16 +119,17 @@ def prepare(
             allowed = _allowed(reports, tolerance)
             proof = reference.prove(copy, allowed)
             if proof.failure is None:
-                said = (note for report in reports for note in report.notes)
-                return Prepared(copy, reports, proof, (*notes, *said))
+                told += tuple(note for report in reports for note in report.notes)
+                return Prepared(copy, reports, proof, tuple(dropped), told, reference)
             guilty = _guilty(model, pipeline, left_out, reference, allowed)
             why = proof.failure
         except PassFailed as error:
             guilty, why = error.name, error.what
         left_out.add(guilty)
-        notes.append(f"Pass {guilty} was left out: {why}")
-    notes.append("No pass could be used: the model goes on as it was")
-    return Prepared(model.clone(), (), reference.prove(model), tuple(notes))
+        dropped.append(DroppedPass(guilty, why))
+    told += ("No pass could be used: the model goes on as it was",)
+    unchanged = model.clone()
+    return Prepared(unchanged, (), reference.prove(unchanged), tuple(dropped), told, reference)
 
 
 def _allowed(reports: Iterable[PassReport], tolerance: float) -> float:
