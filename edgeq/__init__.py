@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeq.api import (
         Inspection,
+        OptimizationResult,
         QuantizationResult,
         QuantizePass,
         ValidationResult,
         inspect,
+        optimize,
         quantize,
         validate,
     )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "EdgeqError": "edgeq.errors",
     "Inspection": "edgeq.api",
+    "OptimizationResult": "edgeq.api",
     "QuantizationResult": "edgeq.api",
     "QuantizePass": "edgeq.api",
     "Recipe": "edgeq.recipe",
@@ -33,6 +36,7 @@ _HOMES = {
     "ValidationResult": "edgeq.api",
     "inspect": "edgeq.api",
     "load_recipe": "edgeq.recipe",
+    "optimize": "edgeq.api",
     "quantize": "edgeq.api",
     "validate": "edgeq.api",
 }
@@ -40,6 +44,7 @@ _HOMES = {
 __all__ = [
     "EdgeqError",
     "Inspection",
+    "OptimizationResult",
     "QuantizationResult",
     "QuantizePass",
     "Recipe",
@@ -47,6 +52,7 @@ __all__ = [
     "ValidationResult",
     "inspect",
     "load_recipe",
+    "optimize",
     "quantize",
     "validate",
 ]

@@ -10,6 +10,7 @@ import edgeq
 NAMES = {
     "EdgeqError",
     "Inspection",
+    "OptimizationResult",
     "QuantizationResult",
     "QuantizePass",
     "Recipe",
@@ -17,6 +18,7 @@ NAMES = {
     "ValidationResult",
     "inspect",
     "load_recipe",
+    "optimize",
     "quantize",
     "validate",
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeq.graph.saver import SavedModel
     from edgeq.quantization.plan import QuantPlan
     from edgeq.report import Report
+    from edgeq.report.optimization import OptimizationReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +72,27 @@ class ValidationResult:
     def passed(self) -> bool:
         """Whether every threshold was met."""
         return self.report.verdict.passed
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizationResult:
+    """An optimized model that has been run against its original.
+
+    Attributes:
+        model: The optimized model.
+        report: What was done and measured.
+    """
+
+    model: ir.Model
+    report: OptimizationReport
+
+    def save(self, path: str | os.PathLike[str]) -> SavedModel:
+        """Write the model, whole or not at all.
+
+        Args:
+            path: The file to write; never the one the original came from.
+
+        Raises:
+            ModelError: The file cannot be written.
+        """
+        return saver.save(self.model, path)

@@ -74,7 +74,7 @@ def _document(found: Inspection) -> dict[str, Any]:
 def _view(found: Inspection) -> list[RenderableType]:
     from rich.text import Text
 
-    from edgeq.report.terminal import facts, plain
+    from edgeq.report.elements import facts, plain
 
     parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found)]
     if any(d.form.value == "float" for d in found.decisions):
@@ -108,7 +108,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
 def _predicted(found: Inspection) -> RenderableType:
     """How many nodes of each operator would run in which form."""
     from edgeq.graph.macs import COMPUTE_OPS
-    from edgeq.report.terminal import plain, table
+    from edgeq.report.elements import plain, table
 
     forms = ("static", "dynamic", "absorbed", "float")
     counts = Counter((d.op_type, d.form.value) for d in found.decisions)
@@ -124,7 +124,7 @@ def _predicted(found: Inspection) -> RenderableType:
 def _left_float(found: Inspection) -> RenderableType:
     """What would stay float and why, nodes of one operator and reason together."""
     from edgeq.graph.macs import COMPUTE_OPS
-    from edgeq.report.terminal import plain, table
+    from edgeq.report.elements import plain, table
 
     groups: dict[tuple[str, str], list[NodeDecision]] = {}
     for decision in found.decisions:

@@ -44,7 +44,7 @@ def list_(kind: str, *, as_json: bool) -> None:
 
 
 def _view(title: str, rows: list[Row]) -> list[RenderableType]:
-    from edgeq.report.terminal import plain, table
+    from edgeq.report.elements import plain, table
 
     columns = list(rows[0])
     made = table(title, *columns)
@@ -55,7 +55,7 @@ def _view(title: str, rows: list[Row]) -> list[RenderableType]:
 
 def _calibrator_view(rows: list[Row]) -> list[RenderableType]:
     """A paragraph each: sources are too long for a column."""
-    from edgeq.report.terminal import facts, plain
+    from edgeq.report.elements import facts, plain
 
     parts: list[RenderableType] = [plain(TITLES["calibrators"], "bold")]
     for row in rows:

@@ -29,6 +29,11 @@ def nodes(model: ir.Model) -> list[ir.Node]:
     return list(ir.traversal.RecursiveGraphIterator(model.graph))
 
 
+def computing(model: ir.Model) -> list[ir.Node]:
+    """Every node that computes: all but Constant nodes, which are stored."""
+    return [node for node in nodes(model) if not is_op(node, "Constant")]
+
+
 def bodies(model: ir.Model) -> dict[ir.Graph, Body]:
     """The owner of every subgraph; the main graph has none."""
     found: dict[ir.Graph, Body] = {}

@@ -110,7 +110,7 @@ class PassReport:
         name: The pass.
         changes: How many places it changed.
         declined: Why it left places alone, as of its last round.
-        nodes_before: Nodes in the model, bodies included, when it first began.
+        nodes_before: Nodes in the model but for constants, bodies included, when it first began.
         nodes_after: ``nodes_before`` less what this pass removed, plus what it added.
         notes: What the user should hear.
         seconds: Time it took.
@@ -183,12 +183,12 @@ def steps(model: ir.Model, pipeline: Pipeline, skip: Collection[str]) -> Iterato
 
 
 def _run(model: ir.Model, each: Pass) -> PassReport:
-    before, start = len(walk.nodes(model)), time.perf_counter()
+    before, start = len(walk.computing(model)), time.perf_counter()
     try:
         outcome = each(model)
     except Exception as error:
         raise PassFailed(each.__name__, error) from error
-    after, seconds = len(walk.nodes(model)), time.perf_counter() - start
+    after, seconds = len(walk.computing(model)), time.perf_counter() - start
     return PassReport(
         each.__name__, outcome.changes, outcome.declined, before, after, outcome.notes, seconds
     )

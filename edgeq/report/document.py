@@ -88,7 +88,7 @@ class Report:
             "schema": SCHEMA,
             "verdict": self.verdict.text,
             "failures": list(self.verdict.failures),
-            "model": _model(self.model),
+            "model": model_row(self.model),
             "scheme": self.scheme,
             "target": self.target,
             "calibrator": self.calibrator,
@@ -100,7 +100,7 @@ class Report:
             },
             "accuracy": _accuracy(self.outputs, self.metric),
             "coverage": None if self.coverage is None else _coverage(self.coverage),
-            "latency": [_latency(comparison) for comparison in self.latency],
+            "latency": [latency_row(comparison) for comparison in self.latency],
             "timings": {stage: round(seconds, 3) for stage, seconds in self.timings.items()},
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "warnings": list(self.warnings),
@@ -122,7 +122,9 @@ class Report:
         return json.dumps(self.to_dict(), indent=2)
 
 
-def _model(facts: ModelFacts) -> dict[str, Any]:
+def model_row(facts: ModelFacts) -> dict[str, Any]:
+    """The model that was given, as plain data."""
+
     def port(port: Any) -> dict[str, Any]:
         shape = None if port.shape is None else list(port.shape)
         return {"name": port.name, "dtype": str(port.dtype), "shape": shape}
@@ -177,7 +179,9 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def _latency(comparison: LatencyComparison) -> dict[str, Any]:
+def latency_row(comparison: LatencyComparison) -> dict[str, Any]:
+    """One comparison as plain data."""
+
     def timing(timing: Timing) -> dict[str, float]:
         return {
             "median_ms": round(timing.median_ms, 4),

@@ -1,8 +1,4 @@
-"""The report as a summary in the terminal.
-
-Names come from models of strangers: they go into the terminal as :func:`plain` text, never as
-markup.
-"""
+"""The report as a summary in the terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +6,11 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
-from edgeq.report.text import amount, counted, file_size, printable
+from edgeq.report.elements import facts, latency_table, paragraphs, plain, sentences, table
+from edgeq.report.text import amount, counted, file_size
 from edgeq.validation.advice import FAR_OFF_DB
 
 if TYPE_CHECKING:
@@ -24,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.report.document import Report
-    from edgeq.runtime.latency import LatencyComparison, Timing
+    from edgeq.runtime.latency import LatencyComparison
     from edgeq.validation.coverage import FloatNode
     from edgeq.validation.verdict import Score
 
@@ -44,17 +39,19 @@ def render(report: Report, *, everything: bool = False) -> RenderableType:
         everything: List every float node, and every layer in the order of the graph; otherwise
             the heaviest nodes, and the worst layers where an output is far off.
     """
-    parts: list[RenderableType] = [_headline(report), _facts(report)]
-    tables = (
-        _outputs(report),
-        _latency(report),
-        _float_nodes(report, everything),
-        _layers(report, everything),
+    candidate = "candidate" if report.scheme == _GIVEN else report.scheme
+    return paragraphs(
+        [
+            _headline(report),
+            _facts(report),
+            _outputs(report),
+            latency_table(report.latency, "fp32", candidate),
+            _float_nodes(report, everything),
+            _layers(report, everything),
+            sentences("warning", "yellow", report.warnings),
+            sentences("note", "dim", report.notes),
+        ]
     )
-    parts += [each for each in tables if each is not None]
-    parts += [_sentences("warning", "yellow", report.warnings)] if report.warnings else []
-    parts += [_sentences("note", "dim", report.notes)] if report.notes else []
-    return Group(*_spaced(parts))
 
 
 def export_svg(report: Report) -> str:
@@ -63,52 +60,6 @@ def export_svg(report: Report) -> str:
     console.print(render(report))
     # A picture of one's results must not fetch fonts from a stranger's server.
     return re.sub(r"@font-face\s*{.*?}", "", console.export_svg(title="edgeq"), flags=re.DOTALL)
-
-
-def plain(text: str, style: str = "") -> Text:
-    """Text that is shown as it is: no markup, no escape sequences, broken where it must be."""
-    return Text(printable(text), style=style, overflow="fold")
-
-
-def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
-    """An empty table in the style of all of them.
-
-    Args:
-        title: What it shows.
-        columns: Headings.
-        numbers: Those of ``columns`` that hold numbers: aligned right, never broken.
-    """
-    made = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-    )
-    for column in columns:
-        if column in numbers:
-            made.add_column(column, justify="right", no_wrap=True)
-        else:
-            made.add_column(column, overflow="fold")
-    return made
-
-
-def facts(rows: Sequence[tuple[str, str]]) -> Table:
-    """Names and values, aligned."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(plain(name), plain(value))
-    return grid
-
-
-def _spaced(parts: list[RenderableType]) -> Iterator[RenderableType]:
-    for index, part in enumerate(parts):
-        if index:
-            yield Text()
-        yield part
 
 
 def _headline(report: Report) -> RenderableType:
@@ -208,27 +159,6 @@ def _outputs(report: Report) -> RenderableType | None:
     return made
 
 
-def _latency(report: Report) -> RenderableType | None:
-    if not report.latency:
-        return None
-    candidate = "candidate" if report.scheme == _GIVEN else report.scheme
-    columns = ("threads", "fp32 ms", f"{candidate} ms", "speed-up")
-    made = table("Time of one run: median (quartiles)", *columns, numbers=columns)
-    for comparison in report.latency:
-        slower = comparison.speedup < 1
-        made.add_row(
-            str(comparison.threads or "all"),
-            _timing(comparison.fp32),
-            _timing(comparison.candidate),
-            Text(f"{comparison.speedup:.2f}{' slower' if slower else ''}", "red" if slower else ""),
-        )
-    return made
-
-
-def _timing(timing: Timing) -> str:
-    return f"{timing.median_ms:.3g} ({timing.p25_ms:.3g} to {timing.p75_ms:.3g})"
-
-
 def _float_nodes(report: Report, everything: bool) -> RenderableType | None:
     coverage = report.coverage
     if coverage is None or not coverage.float_nodes:
@@ -263,12 +193,3 @@ def _layers(report: Report, everything: bool) -> RenderableType | None:
         before, after = f"{layer.before_db:.1f}", f"{layer.sqnr_db:.1f}"
         made.add_row(plain(layer.name), plain(layer.op_type), before, after)
     return made
-
-
-def _sentences(kind: str, style: str, sentences: Sequence[str]) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style=style, no_wrap=True)
-    grid.add_column(style=style, overflow="fold")
-    for sentence in sentences:
-        grid.add_row(kind, plain(sentence))
-    return grid
