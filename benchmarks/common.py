@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnxruntime
 
 from edgeq.api.measuring import input_specs
 from edgeq.calibration.sources import open_source
 from edgeq.graph import loader
-from edgeq.runtime.session import Session, SessionConfig, runtime_version
+from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -116,7 +117,7 @@ def machine() -> str:
     """One line about where the figures come from, as they mean little without it."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return (
-        f"onnxruntime {runtime_version()}, Python {platform.python_version()}, "
+        f"onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
     )
 
