@@ -1,8 +1,9 @@
 """Computes what is the same in every run, and stores the results as initializers.
 
 Whatever reads constants only is run once in onnxruntime, in batches of bounded size. This finds the
-weights that hide behind Cast (float16 or float64 storage), Transpose, Reshape, Identity or
-DequantizeLinear. Results much larger than what they are made of stay nodes.
+weights that hide behind Cast (float16 or float64 storage), Transpose, Reshape or Identity. Results
+much larger than what they are made of stay nodes. What is stored quantized stays quantized:
+``dequantize_weights.py`` is another pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgeq.passes.pattern import where
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from edgeq.passes.outcome import Answer
     from edgeq.types import Array
@@ -38,6 +39,9 @@ _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
      "Bernoulli"}
 )  # fmt: skip
+_QUANTIZING = ("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear")
+"""What quantized models consist of: a constant behind them is stored that way on purpose."""
+
 _LAYOUT = ("Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 """Ops that only store a tensor differently: the result replaces it, whatever its size."""
 
@@ -46,27 +50,35 @@ _DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 
 def fold_constants(model: ir.Model) -> Outcome:
     """Replace values that depend on constants only by their numbers."""
+    return Outcome.of(compute_constants(model))
+
+
+def compute_constants(model: ir.Model, also: Collection[str] = ()) -> list[Answer]:
+    """Replace values that depend on constants only by their numbers.
+
+    Args:
+        model: Changed in place.
+        also: Operators to compute that are left alone otherwise.
+
+    Returns:
+        One answer for each value.
+    """
     names = rewire.Names(model)
     answers: list[Answer] = []
-    foldable = _foldable(model, answers)
+    foldable = _foldable(model, answers, also)
     wanted = [v for node in foldable for v in node.outputs if _is_wanted(v, foldable)]
-    count = 0
     for batch in _batches(wanted):
         for value, result in _compute(model, batch).items():
-            was_quantized = any(n.op_type == "DequantizeLinear" for n in _behind([value])[0])
-            answer = _store(value, result, names)
-            answers.append(answer)
-            count += was_quantized and answer is True
+            answers.append(_store(value, result, names))
     rewire.drop_unused_initializers(model)
-    note = f"{count} weights were stored quantized and are float now: requantizing adds to the loss"
-    return Outcome.of(answers, [note] if count else [])
+    return answers
 
 
-def _foldable(model: ir.Model, answers: list[Answer]) -> dict[ir.Node, int]:
+def _foldable(model: ir.Model, answers: list[Answer], also: Collection[str]) -> dict[ir.Node, int]:
     """Nodes that depend on constants only -> bytes of the constants behind them, in order."""
     found: dict[ir.Node, int] = {}
     for node in walk.nodes(model):
-        if not _is_deterministic(node):
+        if not _is_deterministic(node) and node.op_type not in also:
             continue
         sources = [v for v in node.inputs if v is not None]
         if not all(_is_known(v, found) for v in sources):
@@ -83,7 +95,7 @@ def _foldable(model: ir.Model, answers: list[Answer]) -> dict[ir.Node, int]:
 def _is_deterministic(node: ir.Node) -> bool:
     if node.domain not in _DOMAINS or node.op_type in _RANDOM:
         return False
-    if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") or not node.outputs:
+    if node.op_type in _QUANTIZING or not node.outputs:
         return False
     if is_op(node, "Dropout") or next(walk.subgraphs(node), None) is not None:
         return False

@@ -27,6 +27,9 @@ _DRAWS = (
     "Bernoulli", "Dropout",
 )  # fmt: skip
 
+_ONE_EACH = ("QuantizeLinear", "DequantizeLinear")
+"""Runtimes look for one of their own at each reader, and merge them by themselves where they can."""
+
 _BEGINNING = 1024
 """Elements that are compared before all of them: weights that differ mostly do so there."""
 
@@ -104,7 +107,11 @@ def _must_stay(node: ir.Node, first: ir.Node) -> bool:
 
 def _node_key(node: ir.Node) -> _Key | None:
     """What makes two nodes compute the same; None for nodes that are never merged."""
-    if is_op(node, *_DRAWS) or not node.outputs or next(walk.subgraphs(node), None) is not None:
+    if (
+        is_op(node, *_DRAWS, *_ONE_EACH)
+        or not node.outputs
+        or next(walk.subgraphs(node), None) is not None
+    ):
         return None
     attributes = []
     for name in sorted(node.attributes):

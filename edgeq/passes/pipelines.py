@@ -1,8 +1,9 @@
 """The order in which passes run.
 
-``PREPARE`` makes a model as it was found ready to be quantized: everything that is constant is a
-number, everything that a layer can take up is in the layer. ``FINALIZE`` cleans up behind the
-insertion of Q/DQ; it merges nothing, because runtimes want a DequantizeLinear for each reader.
+``OPTIMIZE`` makes a model as it was found fast: everything that is constant is a number, everything
+that a layer can take up is in the layer. ``PREPARE`` does the same to a model that is going to be
+quantized. ``FINALIZE`` cleans up behind the insertion of Q/DQ; it merges nothing, because runtimes
+want a DequantizeLinear for each reader.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import walk
+from edgeq.passes.dequantize_weights import dequantize_weights
 from edgeq.passes.einsum_to_matmul import einsum_to_matmul
 from edgeq.passes.fold_affine_after import fold_affine_after
 from edgeq.passes.fold_affine_before import fold_affine_before
@@ -56,7 +58,7 @@ class Repeat:
 
 Pipeline: TypeAlias = "tuple[Pass | Repeat, ...]"
 
-PREPARE: Pipeline = (
+OPTIMIZE: Pipeline = (
     inline_functions,
     infer_shapes,
     lift_half,
@@ -73,6 +75,8 @@ PREPARE: Pipeline = (
     remove_dead,
 )  # fmt: skip
 
+PREPARE: Pipeline = (inline_functions, lift_constants, dequantize_weights, *OPTIMIZE)
+
 FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
 
@@ -83,7 +87,7 @@ def for_target(target: TargetProfile | None) -> Pipeline:
         target: What it shall run on; None for operators of the ONNX standard only.
     """
     del target
-    return PREPARE
+    return OPTIMIZE
 
 
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed
