@@ -30,6 +30,8 @@ from edgeq.passes.lift_half import lift_half
 from edgeq.passes.merge_affine import merge_affine
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.recognize_activations import recognize_activations
+from edgeq.passes.recognize_gelu import recognize_gelu
+from edgeq.passes.recognize_layer_norm import recognize_layer_norm
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.passes.sort_nodes import sort_nodes
@@ -67,6 +69,8 @@ OPTIMIZE: Pipeline = (
          remove_dead)
     ),
     einsum_to_matmul,
+    recognize_layer_norm,
+    recognize_gelu,
     recognize_activations,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
