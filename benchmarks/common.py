@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    import onnx
 
     from edgeq.types import Sample
 
@@ -125,6 +128,29 @@ def machine() -> str:
 def cycled(samples: Sequence[Sample], count: int) -> Iterator[Sample]:
     """``count`` samples, the given ones over and over again."""
     return itertools.islice(itertools.cycle(samples), count)
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator computes: bodies count, functions count where they are called.
+
+    Constant nodes do not count, as they are initializers spelled as nodes.
+    """
+    functions = {(f.domain, f.name): f for f in model.functions}
+
+    def counted(nodes: Iterable[onnx.NodeProto]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for node in nodes:
+            function = functions.get((node.domain, node.op_type))
+            if function is not None:
+                found += counted(function.node)
+            elif node.op_type != "Constant":
+                found[node.op_type] += 1
+            for attribute in node.attribute:
+                for body in (attribute.g, *attribute.graphs):
+                    found += counted(body.node)
+        return found
+
+    return counted(model.graph.node)
 
 
 def _first_key(entry: Entry) -> str:

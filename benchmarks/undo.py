@@ -2,7 +2,7 @@
 
     python benchmarks/undo.py SET -o OUT [--models A,B] [--variants batch-norm,nhwc]
 
-Each model of the set is cleaned first (edgeq's own passes); a variant then undoes what exporters,
+Each model of the set is cleaned first (edgeq optimize); a variant then undoes what exporters,
 converters and people do to models: layers without their normalization, channels last, weights in
 half precision, sizes computed in every run. Written are OUT/NAME.VARIANT/model.onnx, the clean
 model that it equals (clean.onnx), and links to the data of the set. A variant that does nothing
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import Entry, parser, read_set, table
+from common import Entry, operators, parser, read_set, table
 from undoing.activations import activations
 from undoing.batch_norm import batch_norm
 from undoing.blocks import blocks
@@ -26,8 +26,8 @@ from undoing.nhwc import nhwc
 from undoing.pen import Pen
 from undoing.static_shapes import static_shapes
 
-from edgeq.graph import loader, saver, walk
-from edgeq.passes.prepare import prepare
+import edgeq
+from edgeq.graph import saver, walk
 from edgeq.passes.proof import prove
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def forget_shapes(model: ir.Model) -> None:
 
 def cleaned(path: Path, samples: Sequence[Sample]) -> ir.Model:
     """A model as edgeq's passes leave it."""
-    return prepare(loader.load(path).model, samples).model
+    return edgeq.optimize(path, samples, validate=False).model
 
 
 def chosen(names: str | None) -> dict[str, Variant]:
@@ -147,8 +147,8 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def _sizes(done: Undone) -> tuple[int, int]:
-    return len(walk.nodes(done.clean)), len(walk.nodes(done.model))
+def _sizes(done: Undone) -> list[int]:
+    return [operators(saver.to_proto(model)).total() for model in (done.clean, done.model)]
 
 
 def _write(entry: Entry, done: Undone, folder: Path) -> None:

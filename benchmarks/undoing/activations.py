@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from undoing.pen import attribute, floats, is_float
 
 from edgeq.graph import constants, shapes
+from undoing.pen import attribute, floats, is_float
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
     from undoing.pen import Line, Pen
 
 

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
-from undoing.pen import attribute, floats, graph_of
 
-from edgeq.graph import constants, shapes
+from edgeq.graph import shapes
 from edgeq.graph.walk import is_op
+from undoing.pen import attribute, floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from undoing.pen import Line, Pen
-
     from edgeq.types import Array
+    from undoing.pen import Line, Pen
 
 _EPSILON = 1e-3
 

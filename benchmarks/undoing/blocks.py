@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
-from undoing.pen import is_float
 
 from edgeq.graph import constants, rewire, walk
+from undoing.pen import is_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
-from undoing.pen import graph_of, is_float
 
 from edgeq.graph import shapes, walk
 from edgeq.graph.walk import is_op
+from undoing.pen import graph_of, is_float
 
 if TYPE_CHECKING:
     from undoing.pen import Line, Pen

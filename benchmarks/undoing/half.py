@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
+
 from undoing.pen import floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from undoing.pen import Pen
-
     from edgeq.types import Array
+    from undoing.pen import Pen
 
 _SMALLEST = 8
 """Elements from which a constant counts as a weight."""

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
-from undoing.pen import attribute, graph_of
 
 from edgeq.graph import constants, rewire, shapes, walk
 from edgeq.passes import pattern
+from undoing.pen import attribute, graph_of
 
 if TYPE_CHECKING:
-    from undoing.pen import Pen
-
     from edgeq.types import Array
+    from undoing.pen import Pen
 
 _LAYERS = frozenset({
     "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
-from undoing.pen import attribute
 
 from edgeq.graph import constants, shapes
+from undoing.pen import attribute
 
 if TYPE_CHECKING:
     from undoing.pen import Line, Pen
@@ -140,7 +140,7 @@ def _slice(sizes: _Sizes, node: ir.Node) -> bool:
     parts: list[ir.Value | np.ndarray] = []
     for axis, end in zip(axes.tolist(), ends.tolist(), strict=True):
         size = sizes.dims[axis]
-        if size is not None and 0 < end:
+        if size is not None and end > 0:
             parts.append(sizes.dim(axis % len(sizes.dims), plus=min(end, size) - size))
         else:
             parts.append(np.array([end], np.int64))
