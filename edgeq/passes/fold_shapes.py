@@ -1,188 +1,75 @@
 """Replaces arithmetic on shapes by its result, wherever the dimensions it uses are known.
 
-Small integer vectors are followed element by element: in a tensor [batch, 3, H, W] the number of
-channels is known though the batch is not. What is known as a whole becomes a constant; a Reshape
-target with one unknown element becomes a constant with -1 there.
+Small vectors are followed element by element, with symbols for what differs from run to run
+(:mod:`symbolic`). What is known as a whole becomes a constant. Where a Reshape, Expand, Slice or
+Resize reads a vector that is not, it gets a constant that means the same: a Reshape copies a
+dimension with 0 and computes one with -1, an Expand keeps one with 1, a Slice counts from the end,
+a Resize multiplies.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.graph import constants, rewire, shapes, walk
+from edgeq.graph import constants, rewire, walk
 from edgeq.graph.walk import is_op, name_of
-from edgeq.passes import edits
+from edgeq.passes import dims, edits
 from edgeq.passes.outcome import Outcome
-from edgeq.passes.pattern import ints
+from edgeq.passes.pattern import given
+from edgeq.passes.symbolic import Symbols
+from edgeq.passes.symbolic_shapes import slice_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from edgeq.graph.rewire import Names
+    from edgeq.passes.dims import Size
     from edgeq.passes.outcome import Answer
+    from edgeq.passes.symbolic import Shape
+    from edgeq.passes.symbolic_shapes import Told
+    from edgeq.types import Array
 
-Elements: TypeAlias = "tuple[int | None, ...]"
-"""Elements of a scalar or vector of integers; None where one differs from run to run."""
+_REPLACED = (
+    ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.DOUBLE
+)  # fmt: skip
 
-_LONGEST = 64
-"""Vectors longer than that are no shapes."""
+_END = 2**31 - 1
+"""An end that every dimension is below, in either type of index."""
 
-_INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
+_NEAR_END = 2
+"""How far from the end a computed index may be: further away, d - k may be negative for a small d
+and then count from the end twice."""
 
 
 def fold_shapes(model: ir.Model) -> Outcome:
     """Replace known shape arithmetic by constants."""
     if not any(is_op(n, "Shape", "Size") for n in walk.nodes(model)):
         return Outcome()
-    known: dict[ir.Value, Elements] = {}
-    names = rewire.Names(model)
+    symbols, names = Symbols(model), rewire.Names(model)
     answers: list[Answer] = []
     for node in walk.nodes(model):
-        _evaluate(node, known)
-        answers += [_replace(value, known, names) for value in node.outputs if value in known]
-        if is_op(node, "Reshape"):
-            answers.append(_complete(node, known, names))
+        answers += [_replace(value, symbols, names) for value in node.outputs]
+        complete = _TARGETS.get(node.op_type) if is_op(node, node.op_type) else None
+        if complete is not None:
+            answers.append(complete(node, symbols, names))
     return Outcome.of(answers)
 
 
-def _evaluate(node: ir.Node, known: dict[ir.Value, Elements]) -> None:
-    rule = _RULES.get(node.op_type) if is_op(node, node.op_type) else None
-    if rule is None or not node.inputs:
-        return
-    sources = [None if v is None else _elements(v, known) for v in node.inputs]
-    elements = rule(node, sources)
-    if elements is not None and len(elements) <= _LONGEST:
-        known[node.outputs[0]] = elements
-
-
-def _elements(value: ir.Value, known: dict[ir.Value, Elements]) -> Elements | None:
-    if value in known:
-        return known[value]
-    tensor = constants.tensor(value)
-    if tensor is None or tensor.dtype not in _INTEGERS:
-        return None
-    if len(tensor.shape) > 1 or tensor.size > _LONGEST:
-        return None
-    return tuple(int(i) for i in tensor.numpy().reshape(-1))
-
-
-def dims(value: ir.Value | None) -> Elements | None:
-    """The known dimensions of a value; None for those that are symbolic."""
-    if value is None or value.shape is None:
-        return None
-    return tuple(d if isinstance(d, int) and d >= 0 else None for d in value.shape)
-
-
-def _shape(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    del sources
-    found = dims(node.inputs[0])
-    start, end = (node.attributes.get(n) for n in ("start", "end"))
-    if found is None:
-        return None
-    first = start.as_int() if start is not None else 0
-    last = end.as_int() if end is not None else len(found)
-    return found[_clamp(first, len(found)) : _clamp(last, len(found))]
-
-
-def _clamp(index: int, length: int) -> int:
-    return min(max(index + length if index < 0 else index, 0), length)
-
-
-def _size(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    del sources
-    found = dims(node.inputs[0])
-    if found is None or None in found:
-        return None
-    return (int(np.prod([d for d in found if d is not None], dtype=np.int64)),)
-
-
-def _gather(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    data, indices = sources[:2]
-    if data is None or indices is None or shapes.rank(node.inputs[0]) == 0:
-        return None
-    if not all(i is not None and -len(data) <= i < len(data) for i in indices):
-        return None
-    return tuple(data[i] for i in indices if i is not None)
-
-
-def _slice(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    data = sources[0]
-    starts, ends = ints(node, 1, "starts"), ints(node, 2, "ends")
-    steps = ints(node, 4, "steps") if len(node.inputs) > 4 else (1,)
-    if data is None or not (starts and ends and steps) or len(starts) != 1:
-        return None
-    return data[starts[0] : ends[0] : steps[0]] if steps[0] > 0 else None
-
-
-def _concat(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    if any(shapes.rank(v) != 1 for v in node.inputs):
-        return None
-    parts = [p for p in sources if p is not None]
-    return sum(parts, ()) if len(parts) == len(sources) else None
-
-
-def _same(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-    """Ops that keep the elements as long as the result is a scalar or vector."""
-    if shapes.rank(node.outputs[0]) not in (0, 1):
-        return None
-    if is_op(node, "Cast") and node.outputs[0].dtype not in _INTEGERS:
-        return None
-    return sources[0]
-
-
-def _elementwise(compute: Callable[[int, int], int]) -> Callable[..., Elements | None]:
-    def rule(node: ir.Node, sources: Sequence[Elements | None]) -> Elements | None:
-        if len(sources) != 2 or shapes.rank(node.outputs[0]) not in (0, 1):
-            return None
-        left, right = sources
-        if left is None or right is None:
-            return None
-        length = max(len(left), len(right))
-        if {len(left), len(right)} - {1, length}:
-            return None
-        wide = [s * length if len(s) == 1 else s for s in (left, right)]
-        pairs = zip(*wide, strict=True)
-        return tuple(None if a is None or b is None else compute(a, b) for a, b in pairs)
-
-    return rule
-
-
-def _divide(a: int, b: int) -> int:
-    """Integer division as ONNX means it: towards zero."""
-    return 0 if b == 0 else abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-
-
-_RULES: dict[str, Callable[[ir.Node, Sequence[Elements | None]], Elements | None]] = {
-    "Shape": _shape,
-    "Size": _size,
-    "Gather": _gather,
-    "Slice": _slice,
-    "Concat": _concat,
-    "Identity": _same,
-    "Cast": _same,
-    "Squeeze": _same,
-    "Unsqueeze": _same,
-    "Reshape": _same,
-    "Add": _elementwise(lambda a, b: a + b),
-    "Sub": _elementwise(lambda a, b: a - b),
-    "Mul": _elementwise(lambda a, b: a * b),
-    "Div": _elementwise(_divide),
-}
-
-
-def _replace(value: ir.Value, known: dict[ir.Value, Elements], names: rewire.Names) -> Answer:
+def _replace(value: ir.Value, symbols: Symbols, names: Names) -> Answer:
     """Let readers of a fully known value read a constant."""
-    elements, rank = known[value], shapes.rank(value)
-    node = value.producer()
-    if None in elements or rank not in (0, 1) or value.dtype not in _INTEGERS or node is None:
+    elements, shape, node = symbols.elements(value), symbols.shape(value), value.producer()
+    if elements is None or shape is None or node is None or is_op(node, "Constant"):
         return False
-    if value.dtype is None or (rank == 0 and len(elements) != 1):
+    if value.dtype is None or value.dtype not in _REPLACED or _open(elements):
         return False
     if not value.uses() and (not value.is_graph_output() or is_op(node, "Identity")):
         return False
-    data = np.array(elements, value.dtype.numpy()).reshape(() if rank == 0 else (-1,))
+    numbers = [float(e) if isinstance(e, Fraction) else e for e in elements]
+    data = np.array(numbers, value.dtype.numpy()).reshape(() if not shape else (-1,))
     name = name_of(value)
     if value.is_graph_output():
         constant = edits.constant(node, data, names, f"{name}__constant")
@@ -190,21 +77,132 @@ def _replace(value: ir.Value, known: dict[ir.Value, Elements], names: rewire.Nam
         value.name = names.value(f"{name}__computed")
         constant = rewire.add_initializer(edits.graph_of(node), name, data)
     rewire.take_place(value, constant)
-    known[constant] = elements
     return True
 
 
-def _complete(node: ir.Node, known: dict[ir.Value, Elements], names: rewire.Names) -> Answer:
-    """Give a Reshape a constant target where one element is unknown or merely copied."""
-    target = node.inputs[1] if len(node.inputs) > 1 else None
-    if target is None or constants.is_constant(target):
+def _open(elements: Told) -> bool:
+    return any(e is None or isinstance(e, dims.Dim) for e in elements)
+
+
+def _is_computed(node: ir.Node, index: int) -> bool:
+    return given(node, index) and not constants.is_constant(node.inputs[index])
+
+
+def _complete_reshape(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
+    """Copy the dimensions that stay, and leave at most one to be computed."""
+    if not _is_computed(node, 1):
         return False
-    wanted = known.get(target)
-    if wanted is None or node.attributes.get_int("allowzero", 0) == 1:
+    wanted, data = symbols.elements(node.inputs[1]), symbols.shape(node.inputs[0])
+    if wanted is None or (node.attributes.get_int("allowzero", 0) == 1 and 0 in wanted):
         return False
-    if sum(d is None for d in wanted) != 1 or any(d is not None and d <= 0 for d in wanted):
+    target = _copied(wanted, data or ())
+    if target.count(-1) > 1 or min(target, default=0) < -1:
         return False
-    data = np.array([-1 if d is None else d for d in wanted], np.int64)
-    new = edits.constant(node, data, names, f"{node.name}__target")
-    node.replace_input_with(1, new)
+    node.attributes.pop("allowzero", None)
+    _set_input(node, 1, np.array(target, np.int64), names, "target")
     return True
+
+
+def _copied(wanted: Told, data: Shape) -> list[int]:
+    found = []
+    for axis, size in enumerate(wanted):
+        if isinstance(size, int):
+            found.append(size)
+        else:
+            found.append(0 if axis < len(data) and size == data[axis] else -1)
+    return found
+
+
+def _complete_expand(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
+    """Write 1 for the dimensions that stay as they are."""
+    if not _is_computed(node, 1):
+        return False
+    wanted, data = symbols.elements(node.inputs[1]), symbols.shape(node.inputs[0])
+    if wanted is None or data is None:
+        return False
+    behind = len(wanted) - len(data)
+    target = [
+        1 if axis - behind >= 0 and size == data[axis - behind] else size
+        for axis, size in enumerate(wanted)
+    ]
+    if not all(isinstance(size, int) for size in target):
+        return False
+    _set_input(node, 1, np.array(target, np.int64), names, "target")
+    return True
+
+
+def _complete_slice(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
+    """Count from the end where starts or ends follow the data's size."""
+    if not (_is_computed(node, 1) or _is_computed(node, 2)):
+        return False
+    parts, data = slice_parts(node, symbols), symbols.shape(node.inputs[0])
+    if parts is None or data is None:
+        return False
+    starts, ends, axes, steps = parts
+    if not all(isinstance(s, int) and s > 0 for s in steps):
+        return False
+    sizes = [data[a] for a in axes]
+    first = [_start(s, d) for s, d in zip(starts, sizes, strict=True)]
+    last = [_stop(e, d) for e, d in zip(ends, sizes, strict=True)]
+    if None in first or None in last:
+        return False
+    for index, found in ((1, first), (2, last)):
+        value = node.inputs[index]
+        if _is_computed(node, index) and value is not None and value.dtype is not None:
+            _set_input(node, index, np.array(found, value.dtype.numpy()), names, "bounds")
+    return True
+
+
+def _start(index: Size | None, size: Size) -> int | None:
+    if isinstance(index, int):
+        return index
+    apart = None if index is None else dims.subtract(size, index)
+    return -apart if isinstance(apart, int) and 0 < apart <= _NEAR_END else None
+
+
+def _stop(index: Size | None, size: Size) -> int | None:
+    if index is not None and isinstance(index, dims.Dim) and dims.at_least(index, size):
+        return _END
+    return _start(index, size)
+
+
+def _complete_resize(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
+    """Give factors instead of sizes, which the runtime would divide to get the same factors."""
+    if not _is_computed(node, 3) or given(node, 2):
+        return False
+    stretch = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
+    wanted, data = symbols.elements(node.inputs[3]), symbols.shape(node.inputs[0])
+    if not stretch or wanted is None or data is None:
+        return False
+    axes = node.attributes.get_ints("axes", tuple(range(len(data))))
+    if len(axes) != len(wanted):
+        return False
+    factors = [_factor(size, data[axis]) for size, axis in zip(wanted, axes, strict=True)]
+    if None in factors:
+        return False
+    node.replace_input_with(3, None)
+    node.resize_inputs(3)
+    _set_input(node, 2, np.array(factors, np.float32), names, "scales")
+    return True
+
+
+def _factor(wanted: Size | None, size: Size) -> float | None:
+    """By what a size is multiplied; only whole numbers, which no rounding can miss."""
+    ratio = None if wanted is None or size == 0 else dims.quotient(wanted, size)
+    return float(ratio) if isinstance(ratio, int) and ratio > 0 else None
+
+
+def _set_input(node: ir.Node, index: int, data: Array, names: Names, base: str) -> None:
+    """Read a new constant; what computed it is left to its other readers."""
+    new = edits.constant(node, data, names, f"{node.name}__{base}")
+    node.replace_input_with(index, new)
+
+
+_Complete: TypeAlias = "Callable[[ir.Node, Symbols, Names], Answer]"
+
+_TARGETS: dict[str, _Complete] = {
+    "Reshape": _complete_reshape,
+    "Expand": _complete_expand,
+    "Slice": _complete_slice,
+    "Resize": _complete_resize,
+}
