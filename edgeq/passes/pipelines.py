@@ -32,6 +32,7 @@ from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
+from edgeq.passes.recognize_softmax import recognize_softmax
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.passes.sort_nodes import sort_nodes
@@ -71,6 +72,7 @@ OPTIMIZE: Pipeline = (
     einsum_to_matmul,
     recognize_layer_norm,
     recognize_gelu,
+    recognize_softmax,
     recognize_activations,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),

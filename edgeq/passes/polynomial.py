@@ -270,7 +270,8 @@ def cone(root: ir.Value, leaves: Collection[ir.Value]) -> list[ir.Node] | None:
 
 
 def _readers_first(nodes: Sequence[ir.Node]) -> list[ir.Node]:
-    left, ordered = list(nodes), []
+    left = list(nodes)
+    ordered: list[ir.Node] = []
     while left:
         free = [n for n in left if not any(u.node in left for o in n.outputs for u in o.uses())]
         if not free:
