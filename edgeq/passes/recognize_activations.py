@@ -1,182 +1,237 @@
-"""Recognizes hard sigmoid and hard swish that are spelled out as Add, Clip, Mul and Div.
+"""Recognizes clamps, hard sigmoid and hard swish that are spelled out.
 
-Hard swish becomes HardSigmoid and Mul. Measured in onnxruntime 1.31 on x86-64, one thread,
-microseconds for the spelled-out form / HardSigmoid and Mul / the HardSwish op:
-[1,16,112,112] 119 / 66 / 66, [1,64,28,28] 36 / 23 / 23, [1,512,7,7] 20 / 14 / 13. The op gains
-nothing over the pair, which every opset has. x * Sigmoid(x) and GELU stay: the runtime fuses them.
+Clip, Relu, Min and Max with constants, one behind the other, become one Clip or Relu. Clip around
+``a * x + b``, scaled to 0..1, becomes HardSigmoid; by x it becomes HardSigmoid and Mul. Measured in
+onnxruntime 1.31 on x86-64, one thread, microseconds for the spelled-out form / HardSigmoid and Mul
+/ the HardSwish op: [1,16,112,112] 119 / 66 / 66, [1,64,28,28] 36 / 23 / 23, [1,512,7,7] 20 / 14 /
+13. The op gains nothing over the pair, which every opset has. At [1,64,56,56] Max of Min 105, Relu
+and Min 93, Clip 52; Max with 0 63, Relu 45.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import onnx_ir as ir
 
-from edgeq.graph import constants, rewire, walk
+from edgeq.graph import constants, macs, rewire, walk
+from edgeq.graph.shapes import rank as rank_of
 from edgeq.graph.walk import is_op
 from edgeq.passes import edits
 from edgeq.passes.outcome import Outcome
-from edgeq.passes.pattern import constant_operand, produced_by, sole_reader
+from edgeq.passes.pattern import constant_operand, opset, sole_reader
+from edgeq.passes.polynomial import (
+    ONE,
+    Expansion,
+    broadcasts_into,
+    cone,
+    monomial,
+    replace,
+    sources,
+)
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from edgeq.graph.rewire import Names
     from edgeq.passes.outcome import Answer
-    from edgeq.types import Array
 
-_TOLERANCE = 1e-6
+_CLAMPS = ("Clip", "Max", "Min", "Relu")
+_BOUNDS_AS_INPUTS: Final = 11
+"""Opset from which Clip takes its bounds as inputs."""
+_LARGEST = float(np.finfo(np.float32).max)
+_LAYERS = (*macs.COMPUTE_OPS, "BatchNormalization")
 
 
 @dataclass(frozen=True, slots=True)
-class _Ramp:
-    """``clip(x + 3, 0, 6)``: what it reads and what it is."""
+class _Clamp:
+    """``min(max(source, low), high)``."""
 
     source: ir.Value
-    output: ir.Value
+    low: float
+    high: float
+
+    @property
+    def is_relu(self) -> bool:
+        """Whether Relu is the same."""
+        return self.low == 0 and math.isinf(self.high)
+
+    def of(self, inner: _Clamp) -> _Clamp:
+        """This one, of what another one computes."""
+        low, high = (min(max(b, self.low), self.high) for b in (inner.low, inner.high))
+        return _Clamp(inner.source, low, high)
 
 
 def recognize_activations(model: ir.Model) -> Outcome:
-    """Rewrite spelled-out activations and merge Relu with Clip."""
-    names = rewire.Names(model)
-    answers: list[Answer] = []
-    for node in [n for n in walk.nodes(model) if is_op(n, "Clip")]:
-        answers.append(_merge_relu(node))
-        answers.append(_hard_sigmoid(node, names))
+    """Rewrite spelled-out activations and merge clamps."""
+    names, version = rewire.Names(model), opset(model)
+    answers: list[Answer] = [
+        _merge(node, version, names) for node in walk.nodes(model) if is_op(node, *_CLAMPS)
+    ]
+    answers += [_hard_sigmoid(node, names) for node in walk.nodes(model) if is_op(node, *_CLAMPS)]
     return Outcome.of(answers)
 
 
-def _hard_sigmoid(node: ir.Node, names: Names) -> Answer:
-    ramp = _ramp(node)
-    if ramp is None:
-        return False
-    scaled = _scaled(ramp.output)
-    if scaled is not None:
-        _replace(node, ramp, scaled, names)
-        return True
-    return _hard_swish(node, ramp, names)
-
-
-def _hard_swish(node: ir.Node, ramp: _Ramp, names: Names) -> Answer:
-    """``x * clip(x + 3, 0, 6)`` with the division by 6 in front of it or behind it."""
-    use = sole_reader(ramp.output)
-    if use is None or not is_op(use.node, "Mul"):
-        return False
-    product, other = use.node, use.node.inputs[1 - use.index]
-    if other is not None and (early := _scaled_from(other)) is ramp.source:
-        product.replace_input_with(1 - use.index, early)
-        _drop_producer(other)
-        _replace(node, ramp, ramp.output, names)
-        return True
-    scaled = _scaled(product.outputs[0]) if other is ramp.source else None
-    if scaled is None:
-        return False
-    _replace(node, ramp, ramp.output, names)
-    rewire.take_place(scaled, product.outputs[0])
-    _drop_producer(scaled)
-    return True
-
-
-def _replace(node: ir.Node, ramp: _Ramp, end: ir.Value, names: Names) -> None:
-    """Let a HardSigmoid of the ramp's source take the place of ``end``."""
-    base = f"{node.name}__hard_sigmoid"
-    attributes = {"alpha": 1 / 6, "beta": 0.5}
-    new = edits.add_node(
-        node, "HardSigmoid", [ramp.source], names, base, attributes, like=ramp.output
-    )
-    behind = end.producer()
-    rewire.take_place(end, new)
-    if behind is not None and behind is not node:
-        rewire.remove(behind)
-    addition = node.inputs[0].producer() if node.inputs[0] is not None else None
-    rewire.remove(node)
-    if addition is not None and not addition.outputs[0].uses():
-        rewire.remove(addition)
-
-
-def _drop_producer(value: ir.Value) -> None:
-    node = value.producer()
-    if node is not None:
-        rewire.remove(node)
-
-
-def _ramp(node: ir.Node) -> _Ramp | None:
-    """The node as the Clip of ``clip(x + 3, 0, 6)``, written with Clip or Relu and Min."""
-    bounds = _bounds(node)
-    if bounds is None or not _close(bounds[0], 0) or not _close(bounds[1], 6):
+def _clamp(node: ir.Node | None) -> _Clamp | None:
+    """The float32 node as a clamp with constant bounds."""
+    if node is None or not is_op(node, *_CLAMPS) or node.graph is None or not node.inputs:
         return None
-    value = node.inputs[0]
-    addition = produced_by(value, "Add")
-    operand = None if addition is None else constant_operand(addition)
-    if value is None or operand is None or sole_reader(value) is None:
+    source = node.inputs[0]
+    if is_op(node, "Min", "Max"):
+        operand = constant_operand(node)
+        number = None if operand is None else _number(operand.array, operand.data)
+        if operand is None or number is None:
+            return None
+        source = operand.data
+        bounds = (number, math.inf) if is_op(node, "Max") else (-math.inf, number)
+    elif is_op(node, "Relu"):
+        bounds = (0.0, math.inf)
+    else:
+        found = _bounds(node)
+        if found is None:
+            return None
+        bounds = found
+    if source is None or source.dtype != ir.DataType.FLOAT or not bounds[0] <= bounds[1]:
         return None
-    number = _number(operand.array)
-    if number is None or not _close(number, 3):
-        return None
-    return _Ramp(operand.data, node.outputs[0])
-
-
-def _close(number: float, wanted: float) -> bool:
-    return abs(number - wanted) <= _TOLERANCE
+    return _Clamp(source, *bounds)
 
 
 def _bounds(node: ir.Node) -> tuple[float, float] | None:
     """The constant bounds of a Clip."""
-    if not is_op(node, "Clip") or not node.inputs:
-        return None
     found = []
-    for index, name, default in ((1, "min", -3.4028235e38), (2, "max", 3.4028235e38)):
+    for index, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None:
-            found.append(node.attributes.get_float(name, default))
-            continue
-        bound = constants.scalar(value)
+            bound: float | None = node.attributes.get_float(name, default)
+        else:
+            bound = constants.scalar(value)
         if bound is None:
             return None
-        found.append(bound)
+        found.append(default if abs(bound) >= _LARGEST and bound * default > 0 else bound)
     return found[0], found[1]
 
 
-def _scaled(value: ir.Value) -> ir.Value | None:
-    """What the only reader of ``value`` computes, if that is ``value / 6``."""
-    use = sole_reader(value)
-    return use.node.outputs[0] if use is not None and _sixth(use.node) is value else None
-
-
-def _scaled_from(value: ir.Value) -> ir.Value | None:
-    """What ``value`` is a sixth of, when one node alone reads it."""
-    node = value.producer()
-    return None if node is None or sole_reader(value) is None else _sixth(node)
-
-
-def _sixth(node: ir.Node) -> ir.Value | None:
-    """The value that the node divides by 6."""
-    if not is_op(node, "Mul", "Div"):
-        return None
-    operand = constant_operand(node)
-    number = None if operand is None else _number(operand.array)
-    if operand is None or number is None:
-        return None
-    if is_op(node, "Div"):
-        return operand.data if operand.data_first and _close(number, 6) else None
-    return operand.data if _close(number, 1 / 6) else None
-
-
-def _number(array: Array) -> float | None:
-    """The only element of a float32 constant that cannot raise the rank of what it meets."""
-    if array.size != 1 or array.ndim > 1 or array.dtype != np.float32:
+def _number(array: np.ndarray, data: ir.Value) -> float | None:
+    """The only number in a constant that leaves the shape of ``data`` as it is."""
+    if array.size != 1 or array.dtype != np.float32 or array.ndim > (rank_of(data) or 0):
         return None
     return float(array.reshape(()))
 
 
-def _merge_relu(node: ir.Node) -> Answer:
-    """A Clip at or above 0 makes a Relu in front of it superfluous."""
-    bounds = _bounds(node)
-    relu = produced_by(node.inputs[0] if node.inputs else None, "Relu")
-    if bounds is None or relu is None or bounds[0] < 0 or node.graph is not relu.graph:
+def _merge(node: ir.Node, version: int, names: Names) -> Answer:
+    """Let one node do what this clamp and those in front of it do."""
+    total = _clamp(node)
+    if total is None:
         return False
-    node.replace_input_with(0, relu.inputs[0])
-    if not relu.outputs[0].uses() and not relu.outputs[0].is_graph_output():
-        rewire.remove(relu)
+    following = sole_reader(node.outputs[0])
+    if following is not None and _clamp(following.node) is not None:
+        return False
+    nodes, value = [node], total.source
+    while sole_reader(value) is not None and (inner := _clamp(value.producer())) is not None:
+        total = total.of(inner)
+        producer = value.producer()
+        if producer is None or producer.graph is not node.graph:
+            break
+        nodes.append(producer)
+        value = inner.source
+    if len(nodes) == 1 and not (is_op(node, "Max", "Clip") and total.is_relu):
+        return False
+    new = _emit(node, total, version, names)
+    replace(node.outputs[0], new, nodes)
     return True
+
+
+def _emit(anchor: ir.Node, clamp: _Clamp, version: int, names: Names) -> ir.Value:
+    output = anchor.outputs[0]
+    if clamp.is_relu:
+        base = f"{anchor.name}__relu"
+        return edits.add_node(anchor, "Relu", [clamp.source], names, base, like=output)
+    base = f"{anchor.name}__clip"
+    bounds = {
+        name: bound
+        for name, bound in (("min", clamp.low), ("max", clamp.high))
+        if math.isfinite(bound)
+    }
+    if version < _BOUNDS_AS_INPUTS:
+        return edits.add_node(anchor, "Clip", [clamp.source], names, base, bounds, like=output)
+    inputs: list[ir.Value | None] = [clamp.source, None, None]
+    for index, name in ((1, "min"), (2, "max")):
+        if name in bounds:
+            data = np.asarray(bounds[name], np.float32)
+            inputs[index] = edits.constant(anchor, data, names, f"{base}_{name}")
+    return edits.add_node(anchor, "Clip", inputs, names, base, like=output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ramp:
+    """``min(max(slope * source + offset, 0), 1)``."""
+
+    source: ir.Value
+    slope: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class _HardSigmoid:
+    """A place: what it ends in, its nodes, and whether x multiplies it."""
+
+    root: ir.Value
+    nodes: list[ir.Node]
+    ramp: _Ramp
+    gates: bool
+
+
+def _hard_sigmoid(node: ir.Node, names: Names) -> Answer:
+    """Let HardSigmoid, by x or not, take the place of a scaled ramp."""
+    found = _hard_sigmoids(node)
+    if not found:
+        return False
+    place = max(found, key=lambda each: len(each.nodes))
+    anchor, source = place.nodes[0], place.ramp.source
+    base = f"{anchor.name}__hard_sigmoid"
+    attributes = {"alpha": place.ramp.slope, "beta": place.ramp.offset}
+    new = edits.add_node(anchor, "HardSigmoid", [source], names, base, attributes, like=place.root)
+    if place.gates:
+        base = f"{anchor.name}__mul"
+        new = edits.add_node(anchor, "Mul", [source, new], names, base, like=place.root)
+    replace(place.root, new, place.nodes)
+    return True
+
+
+def _hard_sigmoids(node: ir.Node) -> list[_HardSigmoid]:
+    """All the ways to read what is around a clamp."""
+    clamp, found = _clamp(node), []
+    if clamp is None or clamp.low != 0 or not 0 < clamp.high < math.inf:
+        return []
+    end, graph = node.outputs[0], edits.graph_of(node)
+    for ramp in _ramps(clamp, graph):
+        expansion = Expansion([ramp.source, end], graph)
+        for gates in (True, False):
+            product = monomial(end, ramp.source) if gates else monomial(end)
+            for root in expansion.matches({product: 1 / clamp.high}):
+                nodes = cone(root, [ramp.source])
+                fits = broadcasts_into([*expansion.found[root].values()], ramp.source)
+                if nodes is not None and fits and not (root is end and _folds(ramp.source)):
+                    found.append(_HardSigmoid(root, nodes, ramp, gates))
+    return found
+
+
+def _ramps(clamp: _Clamp, graph: ir.Graph) -> list[_Ramp]:
+    """The clamp's source as ``slope * x + offset``, the nearest x first."""
+    found = []
+    for source in sources(clamp.source)[1:]:
+        read = Expansion([source], graph).of(clamp.source) or {}
+        if set(read) - {monomial(source)} != {ONE} or not broadcasts_into([*read.values()], source):
+            continue
+        slope, offset = read.get(monomial(source), np.zeros(())), read[ONE]
+        if slope.size == 1 and offset.size == 1 and np.any(slope):
+            alpha, beta = (float(part.reshape(())) / clamp.high for part in (slope, offset))
+            found.append(_Ramp(source, alpha, beta))
+    return found
+
+
+def _folds(source: ir.Value) -> bool:
+    """Whether a layer in front can take up the slope and the offset, so that a Clip is left."""
+    producer = source.producer()
+    return producer is not None and producer.op_type in (*_LAYERS, "Add", "Mul")
