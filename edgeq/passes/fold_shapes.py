@@ -20,7 +20,7 @@ from edgeq.graph.walk import is_op, name_of
 from edgeq.passes import dims, edits
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import given
-from edgeq.passes.symbolic import Symbols
+from edgeq.passes.symbolic import Symbols, reshape_target
 from edgeq.passes.symbolic_shapes import slice_parts
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edgeq.graph.rewire import Names
     from edgeq.passes.dims import Size
     from edgeq.passes.outcome import Answer
-    from edgeq.passes.symbolic import Shape
     from edgeq.passes.symbolic_shapes import Told
     from edgeq.types import Array
 
@@ -95,22 +94,12 @@ def _complete_reshape(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
     wanted, data = symbols.elements(node.inputs[1]), symbols.shape(node.inputs[0])
     if wanted is None or (node.attributes.get_int("allowzero", 0) == 1 and 0 in wanted):
         return False
-    target = _copied(wanted, data or ())
-    if target.count(-1) > 1 or min(target, default=0) < -1:
+    target = reshape_target(wanted, data or ())
+    if target is None:
         return False
     node.attributes.pop("allowzero", None)
     _set_input(node, 1, np.array(target, np.int64), names, "target")
     return True
-
-
-def _copied(wanted: Told, data: Shape) -> list[int]:
-    found = []
-    for axis, size in enumerate(wanted):
-        if isinstance(size, int):
-            found.append(size)
-        else:
-            found.append(0 if axis < len(data) and size == data[axis] else -1)
-    return found
 
 
 def _complete_expand(node: ir.Node, symbols: Symbols, names: Names) -> Answer:

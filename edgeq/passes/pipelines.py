@@ -29,6 +29,7 @@ from edgeq.passes.lift_constants import lift_constants
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.merge_affine import merge_affine
 from edgeq.passes.merge_duplicates import merge_duplicates
+from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
@@ -67,7 +68,7 @@ OPTIMIZE: Pipeline = (
     lift_half,
     Repeat(
         (lift_constants, infer_shapes, remove_noops, fold_constants, fold_shapes, fold_if,
-         remove_dead)
+         remove_dead, merge_reshapes)
     ),
     einsum_to_matmul,
     recognize_layer_norm,

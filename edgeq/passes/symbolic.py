@@ -69,6 +69,10 @@ class Symbols:
             return found
         return _constant_elements(value)
 
+    def learn(self, value: ir.Value, shape: Shape) -> None:
+        """Tell the shape of a value that came later."""
+        self._shapes[value] = shape
+
     def _visit(self, node: ir.Node) -> None:
         rule = SHAPE_RULES.get(node.op_type) if is_op(node, node.op_type) else None
         told = rule(node, self) if rule is not None and node.inputs else None
@@ -125,6 +129,22 @@ class Symbols:
         if dim.value in self._named and not value.is_graph_output():
             return dims.symbol(str(dim.value))
         return dims.symbol(f"{value.name}[{axis}]")
+
+
+def reshape_target(wanted: Elements, data: Shape) -> list[int] | None:
+    """Numbers that mean the same as ``wanted`` to a Reshape of data of that shape.
+
+    Returns:
+        0 where a dimension is copied, -1 where the only open one is computed; None when two are
+        open.
+    """
+    target = []
+    for axis, size in enumerate(wanted):
+        if isinstance(size, int):
+            target.append(size)
+        else:
+            target.append(0 if axis < len(data) and size == data[axis] else -1)
+    return None if target.count(-1) > 1 or min(target, default=0) < -1 else target
 
 
 def _names(graph: ir.Graph) -> frozenset[str]:
