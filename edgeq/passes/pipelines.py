@@ -33,6 +33,7 @@ from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
+from edgeq.passes.recognize_rectifiers import recognize_rectifiers
 from edgeq.passes.recognize_softmax import recognize_softmax
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
@@ -75,6 +76,7 @@ OPTIMIZE: Pipeline = (
     recognize_gelu,
     recognize_softmax,
     recognize_activations,
+    recognize_rectifiers,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
     fold_gemm,
