@@ -89,10 +89,25 @@ class _Normalization:
     beta: Float64
 
     @property
-    def trivial(self) -> bool:
-        """Whether gamma or beta is missing, so that no fusion finds what it looks for."""
-        shifts = self.op_type == "RMSNormalization" or bool(np.any(self.beta))
-        return bool(np.all(self.gamma == 1)) or not shifts
+    def scales(self) -> bool:
+        """Whether gamma is anything but 1."""
+        return bool(np.any(self.gamma != 1))
+
+    @property
+    def shifts(self) -> bool:
+        """Whether beta is anything but 0."""
+        return bool(np.any(self.beta))
+
+    @property
+    def spelled(self) -> int:
+        """Nodes of the usual spelling."""
+        means = 5 if self.moments.mean is None else 7
+        return means + self.scales + self.shifts
+
+    @property
+    def fuses(self) -> bool:
+        """Whether onnxruntime finds all that it looks for in the usual spelling."""
+        return self.scales and (self.moments.mean is None or self.shifts)
 
 
 def recognize_layer_norm(model: ir.Model) -> Outcome:
@@ -269,7 +284,7 @@ def _widened(array: Float64, dims: Sequence[int]) -> Float64 | None:
 def _rewrite(found: _Normalization, version: int, names: Names) -> Answer:
     if version >= _SINCE[found.op_type]:
         new = _operator(found, names)
-    elif found.trivial or _is_fused(found):
+    elif _is_fused(found) or not (found.fuses or found.spelled < len(found.nodes)):
         return False
     else:
         new = _spell(found, version, names)
@@ -282,7 +297,7 @@ def _operator(found: _Normalization, names: Names) -> ir.Value:
     base = f"{anchor.name}__norm"
     inputs: list[ir.Value | None] = [moments.source]
     wanted = [(found.gamma, "gamma"), (found.beta, "beta")]
-    shifts = found.op_type == "InstanceNormalization" or bool(np.any(found.beta))
+    shifts = found.op_type == "InstanceNormalization" or found.shifts
     for array, name in wanted if shifts else wanted[:1]:
         data = np.asarray(array, np.float32)
         inputs.append(edits.constant(anchor, data, names, f"{base}_{name}"))
@@ -324,8 +339,10 @@ def _spell(found: _Normalization, version: int, names: Names) -> ir.Value:
         names, f"{anchor.name}__add", like=spread,
     )  # fmt: skip
     root = edits.add_node(anchor, "Sqrt", [spread], names, f"{anchor.name}__sqrt", like=spread)
-    value = step("Mul", step("Div", centred, root), found.gamma)
-    return value if moments.mean is None else step("Add", value, found.beta)
+    value = step("Div", centred, root)
+    if found.scales:
+        value = step("Mul", value, found.gamma)
+    return step("Add", value, found.beta) if found.shifts else value
 
 
 def _mean(found: _Normalization, value: ir.Value, version: int, names: Names) -> ir.Value:

@@ -135,6 +135,12 @@ def test_root_mean_square_without_a_weight():
     assert (constant(found, found.graph[0].inputs[1].name) == 1).all()
 
 
+def test_root_mean_square_without_a_weight_gets_shorter():
+    body = f"p = Mul(x, x) {SPREAD[0]} s = Sqrt(e) r = Reciprocal(s) y = Mul(x, r)"
+    found, _ = apply(recognize_layer_norm, graph(body))
+    assert ops(found) == FUSED_RMS[:-1]
+
+
 OTHER = {
     "epsilon behind the root": f"{CENTRED} {SQUARES[0]} v = MEAN(p) s = Sqrt(v) t = Add(s, eps) "
     "y = Div(d, t)",
