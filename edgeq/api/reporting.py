@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.api.options import Options
-    from edgeq.calibration.collector import Collection
+    from edgeq.calibration.collection import Collection
     from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared

@@ -143,10 +143,10 @@ def _measure(
 def _watched(source: SampleSource, kept: KeptSamples, progress: Progress) -> Iterator[Sample]:
     """The samples as they pass, a few of them kept."""
     total = source.length_hint()
-    for done, sample in enumerate(source, start=1):
-        kept.offer(sample)
+    for index, sample in enumerate(source):
+        kept.offer(index, sample)
         yield sample
-        progress.samples(done, total)
+        progress.samples(index + 1, total)
 
 
 def _facts(loaded: LoadedModel) -> ModelFacts:

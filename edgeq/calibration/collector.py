@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+import numpy as np
+
+from edgeq.calibration.collection import Collection
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.statistics import Statistics
 from edgeq.errors import CalibrationError, DataError
@@ -24,40 +26,24 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 2
 """With one there is nothing to generalize from; that more are wise is said as a warning."""
 
+_Item = TypeVar("_Item")
+
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the samples done and, where known, the samples in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What one pass over the calibration data found.
-
-    Attributes:
-        statistics: Per value; a value that no sample computed has a count of 0.
-        infinite: Values without statistics, because they were NaN or infinite in some sample: no
-            range covers them.
-        kept: A seeded sample of the inputs.
-        samples: How many samples were read.
-    """
-
-    statistics: Mapping[str, Statistics]
-    infinite: frozenset[str]
-    kept: KeptSamples
-    samples: int
-
-
-class SampleStream:
+class SampleStream(Generic[_Item]):
     """A one-shot stream of samples whose beginning can be looked at first.
 
     Args:
-        samples: Any iterable of samples; iterated once.
+        samples: Any iterable of samples, or of pairs of an index and a sample; iterated once.
     """
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
+    def __init__(self, samples: Iterable[_Item]) -> None:
         self._rest = iter(samples)
-        self._ahead: list[Sample] = []
+        self._ahead: list[_Item] = []
 
-    def peek(self, count: int) -> Sequence[Sample]:
+    def peek(self, count: int) -> Sequence[_Item]:
         """The next ``count`` samples, or as many as there are; they will still be iterated.
 
         Raises:
@@ -69,7 +55,7 @@ class SampleStream:
             raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
         return self._ahead[:count]
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[_Item]:
         while self._ahead:
             yield self._ahead.pop(0)
         yield from self._rest
@@ -92,6 +78,68 @@ def require_enough(first: Sequence[Sample]) -> None:
         )
 
 
+class Collector:
+    """Runs a model sample by sample and gathers statistics of the named values.
+
+    Memory does not grow with the number of samples, but for 16 bytes a value and sample where
+    per-sample records are asked for. What is found depends on which samples are seen under which
+    index, not on their order, nor on which collector saw which: see :meth:`Collection.merge`.
+
+    Args:
+        model: The prepared model; not changed.
+        values: Names of float values: inputs of the model, or anything a node computes. Values in
+            branches that a sample does not take are not computed by it.
+        kinds: What the calibrators need.
+        threads: Threads of the session; 0 lets onnxruntime choose.
+        seed: Seed of the kept sample.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        values: Sequence[str],
+        kinds: frozenset[StatisticKind],
+        *,
+        threads: int = 0,
+        seed: int = 0,
+    ) -> None:
+        exposed = expose(model, values, keep_outputs=False)
+        self._outputs = exposed.outputs
+        self._observed = _Observed(values, kinds)
+        self._fed = [i.name for i in model.graph.inputs if i.name in self._observed.statistics]
+        self._session: Session | None = None
+        if exposed.outputs:
+            what = "the model with its inner values"
+            self._session = Session(exposed.model, SessionConfig(threads), what=what)
+        self._kept = KeptSamples(seed=seed)
+        self._indices: list[int] = []
+
+    def see(self, index: int, sample: Sample) -> None:
+        """Run the model on one more sample.
+
+        Args:
+            index: Of the sample in the calibration data as a whole, 0 <= index < 2**31; each once.
+            sample: What the model is fed. Not kept, but for a copy where chance wants it.
+
+        Raises:
+            DataError: The model does not run on it; nothing was added then.
+        """
+        results = {} if self._session is None else self._session.run(sample)
+        self._observed.see(index, {name: sample[name] for name in self._fed if name in sample})
+        self._observed.see(index, {n: results[output] for n, output in self._outputs.items()})
+        self._kept.offer(index, sample)
+        self._indices.append(index)
+
+    def collection(self) -> Collection:
+        """What was found so far; further samples change it."""
+        return Collection(
+            self._observed.statistics,
+            frozenset(self._observed.infinite),
+            self._kept,
+            np.array(sorted(self._indices), np.int32),
+        )
+
+
 def collect(
     model: ir.Model,
     values: Sequence[str],
@@ -103,19 +151,15 @@ def collect(
     total: int | None = None,
     progress: Progress | None = None,
 ) -> Collection:
-    """Run the model over the samples and gather statistics of the named values.
-
-    Memory does not grow with the number of samples, but for 16 bytes a value and sample where
-    per-sample records are asked for.
+    """Run the model over the samples, numbered from 0, and gather statistics.
 
     Args:
-        model: The prepared model; not changed.
-        values: Names of float values: inputs of the model, or anything a node computes. Values in
-            branches that a sample does not take are not computed by it.
+        model: As for :class:`Collector`, like ``values``, ``kinds``, ``threads`` and ``seed``.
+        values: See there.
         samples: Read once.
-        kinds: What the calibrators need.
-        threads: Threads of the session; 0 lets onnxruntime choose.
-        seed: Seed of the kept sample.
+        kinds: See there.
+        threads: See there.
+        seed: See there.
         total: Number of samples, where known, for the progress display.
         progress: Told after every sample.
 
@@ -125,25 +169,15 @@ def collect(
     Raises:
         DataError: There is no sample, or the model does not run on one.
     """
-    exposed = expose(model, values, keep_outputs=False)
-    observed = _Observed(values, kinds)
-    fed = [i.name for i in model.graph.inputs if i.name in observed.statistics]
-    session = None
-    if exposed.outputs:
-        what = "the model with its inner values"
-        session = Session(exposed.model, SessionConfig(threads), what=what)
-    kept = KeptSamples(seed=seed)
+    collector = Collector(model, values, kinds, threads=threads, seed=seed)
     for index, sample in enumerate(samples):
-        observed.see(index, {name: sample[name] for name in fed if name in sample})
-        if session is not None:
-            results = session.run(sample)
-            observed.see(index, {n: results[output] for n, output in exposed.outputs.items()})
-        kept.offer(sample)
+        collector.see(index, sample)
         if progress is not None:
             progress(index + 1, total)
-    if not kept.seen:
+    found = collector.collection()
+    if not found.samples:
         raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
-    return Collection(observed.statistics, frozenset(observed.infinite), kept, kept.seen)
+    return found
 
 
 class _Observed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
+import heapq
 import shutil
 import tempfile
 import weakref
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+
+from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
     from edgeq.types import Array, Sample
@@ -26,9 +29,10 @@ KEPT_BYTES = 256_000_000
 class KeptSamples(Sequence["Sample"]):
     """A uniform sample, without replacement, of a stream of unknown length.
 
-    Reservoir sampling (Vitter 1985, algorithm R): each of the first samples is kept, sample number
-    i later replaces a random one with probability limit / (i + 1). With the same seed and stream
-    the outcome is the same. Samples come out in the order of the stream.
+    Bottom-k sampling (Cohen and Kaplan 2007): those samples are kept whose hashes of seed and
+    index are the smallest. So the choice depends on the seed and on which indices there are, not
+    on their order, and the samples of parts of a stream merge to that of the whole. Samples come
+    out in the order of their indices.
 
     Args:
         limit: Samples kept at most.
@@ -36,46 +40,77 @@ class KeptSamples(Sequence["Sample"]):
         seed: Seed of the choice.
 
     Attributes:
+        limit: As given.
+        seed: As given.
         seen: Samples that were offered.
     """
 
     def __init__(self, limit: int = KEPT_SAMPLES, memory: int = KEPT_BYTES, seed: int = 0) -> None:
-        self._limit = limit
-        self._memory = memory
-        self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
-        self._slots: list[tuple[int, Sample | _Spooled]] = []
+        self.limit = limit
+        self.seed = seed
         self.seen = 0
+        self._memory = memory
+        self._stored: dict[int, Sample | _Spooled] = {}
+        self._ranks: list[tuple[int, int]] = []  # a heap, the largest hash on top
         self._held = 0
         self._folder: Path | None = None
 
-    def offer(self, sample: Sample) -> None:
-        """Show the next sample of the stream; a copy is kept if chance wants it."""
-        index = self.seen
+    def offer(self, index: int, sample: Sample) -> None:
+        """Show a sample of the stream; a copy is kept if chance wants it.
+
+        Args:
+            index: Of the sample in the stream; each once.
+            sample: What to keep.
+        """
         self.seen += 1
-        if len(self._slots) < self._limit:
-            self._slots.append((index, self._store(index, sample)))
+        rank = (-_hash(self.seed, index), index)
+        if len(self._ranks) < self.limit:
+            heapq.heappush(self._ranks, rank)
+        elif self.limit and rank > self._ranks[0]:
+            _, dropped = heapq.heapreplace(self._ranks, rank)
+            self._release(self._stored.pop(dropped))
+        else:
             return
-        slot = self._random.randrange(index + 1)
-        if slot < self._limit:
-            self._release(self._slots[slot][1])
-            self._slots[slot] = (index, self._store(index, sample))
+        self._stored[index] = self._store(index, sample)
+
+    def merge(self, other: KeptSamples) -> KeptSamples:
+        """What would have been kept of both streams together.
+
+        Raises:
+            CalibrationError: The two were drawn with different seeds or limits.
+        """
+        if (self.seed, self.limit) != (other.seed, other.limit):
+            raise CalibrationError(
+                f"samples kept with seeds {self.seed} and {other.seed} do not merge",
+                remedy="Collect all shards with the same seed",
+            )
+        merged = KeptSamples(self.limit, self._memory, self.seed)
+        for part in (self, other):
+            for index, sample in part.items():
+                merged.offer(index, sample)
+        merged.seen = self.seen + other.seen
+        return merged
+
+    def items(self) -> Iterator[tuple[int, Sample]]:
+        """Index and sample, ascending by index."""
+        for index in sorted(self._stored):
+            yield index, _read(self._stored[index])
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Sample]: ...
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        ordered = sorted(self._slots, key=lambda slot: slot[0])
+        ordered = sorted(self._stored)
         if isinstance(index, slice):
-            return [_read(stored) for _, stored in ordered[index]]
-        return _read(ordered[index][1])
+            return [_read(self._stored[each]) for each in ordered[index]]
+        return _read(self._stored[ordered[index]])
 
     def __iter__(self) -> Iterator[Sample]:
-        for _, stored in sorted(self._slots, key=lambda slot: slot[0]):
-            yield _read(stored)
+        return (sample for _, sample in self.items())
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._stored)
 
     def _store(self, index: int, sample: Sample) -> Sample | _Spooled:
         size = _bytes(sample)
@@ -103,6 +138,11 @@ class _Spooled:
 
     path: Path
     dtypes: dict[str, np.dtype[np.generic]]
+
+
+def _hash(seed: int, index: int) -> int:
+    """64 bits of each pair that look independent of all others, on every machine the same."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:8])
 
 
 def _without_objects(array: Array) -> Array:

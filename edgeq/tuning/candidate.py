@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.calibration.collector import Collection
+    from edgeq.calibration.collection import Collection
     from edgeq.calibration.contract import Calibrator
     from edgeq.calibration.statistics import Statistics
     from edgeq.metrics import Fidelity

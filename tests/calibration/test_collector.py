@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeq.calibration import StatisticKind
-from edgeq.calibration.collector import SampleStream, collect
-from edgeq.errors import DataError
+from edgeq.calibration.collector import Collector, SampleStream, collect
+from edgeq.errors import CalibrationError, DataError
 from edgeq.graph import loader
 
 EXTREMA = frozenset({StatisticKind.EXTREMA})
@@ -128,3 +128,39 @@ def test_a_stream_that_was_peeked_at_is_read_once_and_whole():
 def test_an_empty_stream_is_an_error_when_it_is_peeked_at():
     with pytest.raises(DataError, match="no samples"):
         SampleStream([]).peek(1)
+
+
+def test_collectors_of_parts_find_what_one_finds():
+    samples = [{"x": models.numbers(i, 3, 5)} for i in range(9)]
+    whole = collect(unary(), ["x", "y"], samples, ALL)
+    parts = [Collector(unary(), ["x", "y"], ALL) for _ in range(2)]
+    for index in reversed(range(9)):
+        parts[index % 2].see(index, samples[index])
+    merged = parts[1].collection().merge(parts[0].collection())
+    assert merged.samples == whole.samples == 9
+    assert merged.indices.tolist() == whole.indices.tolist() == list(range(9))
+    for name, expected in whole.statistics.items():
+        got = merged.statistics[name].to_arrays()
+        for key, array in expected.to_arrays().items():
+            np.testing.assert_array_equal(got[key], array)
+
+
+def test_a_value_that_is_infinite_in_one_part_has_no_statistics_in_the_whole():
+    parts = [Collector(unary("Log"), ["x", "y"], ALL) for _ in range(2)]
+    parts[0].see(0, {"x": np.float32([[1.0]])})
+    parts[1].see(1, {"x": np.float32([[-1.0]])})
+    merged = parts[0].collection().merge(parts[1].collection())
+    assert merged.infinite == {"y"}
+    assert list(merged.statistics) == ["x"]
+
+
+def test_parts_that_saw_the_same_sample_do_not_merge():
+    part = collect(unary(), ["x"], [{"x": np.float32([[1.0]])}], EXTREMA)
+    with pytest.raises(CalibrationError, match="number 0"):
+        part.merge(part)
+
+
+def test_parts_that_observed_different_values_do_not_merge():
+    parts = [Collector(unary(), [name], ALL).collection() for name in "xy"]
+    with pytest.raises(CalibrationError, match="'x' is in one of the two only"):
+        parts[0].merge(parts[1])
