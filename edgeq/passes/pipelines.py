@@ -30,6 +30,7 @@ from edgeq.passes.lift_half import lift_half
 from edgeq.passes.merge_affine import merge_affine
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.merge_reshapes import merge_reshapes
+from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
@@ -72,6 +73,7 @@ OPTIMIZE: Pipeline = (
          remove_dead, merge_reshapes)
     ),
     einsum_to_matmul,
+    move_transposes,
     recognize_layer_norm,
     recognize_gelu,
     recognize_softmax,

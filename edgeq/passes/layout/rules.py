@@ -1,0 +1,108 @@
+"""Operators that work in any order of axes, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.graph.walk import is_op
+from edgeq.passes.layout import ports, reshapes, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx_ir as ir
+
+    from edgeq.passes.layout.permutation import Order
+    from edgeq.passes.layout.ports import Ports
+    from edgeq.passes.layout.turns import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What another order of axes means to an operator.
+
+    Attributes:
+        ports: Which inputs and outputs are permuted together.
+        turn: Rewrites the node.
+        since: The first opset in which this holds.
+        best_last: The axis that the operator is quickest along when it is the last one: its
+            default; None for operators that do not care.
+    """
+
+    ports: Callable[[ir.Node, Order], Ports | None]
+    turn: Callable[[Turn], None]
+    since: int = 1
+    best_last: int | None = None
+
+
+def rule_for(node: ir.Node, version: int) -> Rule | None:
+    """The rule of a node's operator in an opset."""
+    if node.domain == "com.microsoft":
+        return _ELEMENTWISE if node.op_type in _MICROSOFT else None
+    rule = RULES.get(node.op_type)
+    if rule is None or version < rule.since or not is_op(node, node.op_type):
+        return None
+    return None if any(a.is_ref() for a in node.attributes.values()) else rule
+
+
+_ELEMENTWISE = Rule(ports.single, turns.nothing)
+_BROADCAST = Rule(ports.broadcast, turns.operands)
+_REDUCTION = Rule(ports.reduction, turns.over)
+_PICKING = Rule(ports.picking, turns.along(0))
+_RESIZING = Rule(ports.resizing, turns.resizing)
+# onnxruntime transposes there and back for any other axis (core/providers/cpu/math/softmax.cc).
+_SOFTMAX = Rule(ports.single, turns.along(-1), since=13, best_last=-1)
+
+_MICROSOFT = ("Gelu", "QuickGelu")
+
+_UNARY = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "CastLike",
+    "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
+    "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not",
+    "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+    "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+
+_NARY = (
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
+    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu",
+    "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_UNARY, _ELEMENTWISE),
+    **dict.fromkeys(_NARY, _BROADCAST),
+    **{f"Reduce{kind}": _REDUCTION for kind in _REDUCTIONS},
+    "ArgMax": _PICKING,
+    "ArgMin": _PICKING,
+    "Concat": Rule(ports.operands, turns.operands_along(1)),
+    "CumSum": Rule(ports.cumulative, turns.cumulative),
+    "DequantizeLinear": Rule(ports.quantizer, turns.quantizer),
+    "Dropout": Rule(ports.dropout, turns.nothing),
+    "Expand": Rule(ports.expanding, turns.expanding),
+    "Flatten": Rule(reshapes.flattening, turns.nothing),
+    "Gather": Rule(ports.gather, turns.along(0)),
+    "GatherElements": Rule(ports.operands, turns.operands_along(0)),
+    "Hardmax": _SOFTMAX,
+    "LogSoftmax": _SOFTMAX,
+    "LpNormalization": Rule(ports.single, turns.along(-1)),
+    "Pad": Rule(ports.padding, turns.padding),
+    "QuantizeLinear": Rule(ports.quantizer, turns.quantizer),
+    "Reshape": Rule(reshapes.reshaping, turns.reshaping),
+    "Resize": _RESIZING,
+    "Shape": Rule(reshapes.any_reader, turns.shape),
+    "Size": Rule(reshapes.any_reader, turns.nothing),
+    "Slice": Rule(ports.slicing, turns.slicing),
+    "Softmax": _SOFTMAX,
+    "Split": Rule(ports.single, turns.along(0)),
+    "Squeeze": Rule(reshapes.squeezing, turns.squeezing),
+    "Tile": Rule(ports.tiling, turns.tiling),
+    "TopK": Rule(ports.single, turns.along(-1)),
+    "Transpose": Rule(reshapes.transposing, turns.transposing),
+    "Unsqueeze": Rule(reshapes.unsqueezing, turns.unsqueezing),
+    "Upsample": _RESIZING,
+}
+"""By operator name, ONNX domain."""
