@@ -21,7 +21,7 @@ from edgeq.passes import dims, edits
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import given
 from edgeq.passes.symbolic import Symbols, reshape_target
-from edgeq.passes.symbolic_shapes import slice_parts
+from edgeq.passes.symbolic_shapes import END, slice_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 _REPLACED = (
     ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.DOUBLE
 )  # fmt: skip
-
-_END = 2**31 - 1
-"""An end that every dimension is below, in either type of index."""
 
 _NEAR_END = 2
 """How far from the end a computed index may be: further away, d - k may be negative for a small d
@@ -151,7 +148,7 @@ def _start(index: Size | None, size: Size) -> int | None:
 
 def _stop(index: Size | None, size: Size) -> int | None:
     if index is not None and isinstance(index, dims.Dim) and dims.at_least(index, size):
-        return _END
+        return END
     return _start(index, size)
 
 

@@ -28,8 +28,11 @@ from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.merge_affine import merge_affine
+from edgeq.passes.merge_concats import merge_concats
 from edgeq.passes.merge_duplicates import merge_duplicates
+from edgeq.passes.merge_gathers import merge_gathers
 from edgeq.passes.merge_reshapes import merge_reshapes
+from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
@@ -70,7 +73,7 @@ OPTIMIZE: Pipeline = (
     lift_half,
     Repeat(
         (lift_constants, infer_shapes, remove_noops, fold_constants, fold_shapes, fold_if,
-         remove_dead, merge_reshapes)
+         remove_dead, merge_reshapes, merge_gathers, merge_slices, merge_concats)
     ),
     einsum_to_matmul,
     move_transposes,

@@ -12,6 +12,7 @@ from edgeq.graph.shapes import rank, static
 from edgeq.graph.walk import is_op
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import constant_operand, given, ints, opset, where
+from edgeq.passes.symbolic_shapes import FAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,11 +133,8 @@ def _slice(node: ir.Node) -> ir.Value | None:
     return source if all(whole) else None
 
 
-_INT32_MAX = 2**31 - 1
-
-
 def _reaches(end: int, dim: int | ir.SymbolicDim | None) -> bool:
-    return end >= _INT32_MAX or (isinstance(dim, int) and 0 <= dim <= end)
+    return end >= FAR or (isinstance(dim, int) and 0 <= dim <= end)
 
 
 def _neutral(node: ir.Node) -> ir.Value | None:

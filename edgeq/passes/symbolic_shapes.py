@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 Told: TypeAlias = "tuple[Size | None, ...]"
 
-_FAR = 2**31 - 1
-"""Ends of slices from here on mean the end."""
+FAR = 10**9
+"""Ends of slices from here on mean the end: TensorFlow's converter writes that number, others the
+largest of the type."""
+
+END = 2**31 - 1
+"""An end that every dimension is below, in either type of index."""
 
 
 class Look(Protocol):
@@ -241,7 +245,7 @@ def _sliced(start: Size | None, end: Size | None, step: Size | None, size: Size)
         return len(range(*slice(start, end, step).indices(size))) if step else None
     if start != 0 or step != 1 or end is None:
         return None
-    if end == size or (isinstance(end, int) and end >= _FAR):
+    if end == size or (isinstance(end, int) and end >= FAR):
         return size
     # The beginning of a table of positions: as long as the sequence.
     return dims.limited(end, size) if isinstance(size, int) and size > 1 and _is_size(end) else None
@@ -302,11 +306,11 @@ def _range(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
 
 def _reduce(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
     shape = look.shape(node.inputs[0])
-    if shape is None or flag(node, "noop_with_empty_axes"):
+    if shape is None:
         return None
     axes = axes_of(node, len(shape))
-    if axes is None:
-        if given(node, 1):
+    if not axes:
+        if given(node, 1) or flag(node, "noop_with_empty_axes"):
             return None
         axes = tuple(range(len(shape)))
     keep = flag(node, "keepdims", 1)
