@@ -77,6 +77,7 @@ class Reference:
     ) -> None:
         self._model = model
         self._rounding: list[dict[str, float | str]] | None = None
+        self._loads = False
         self.problem: str | None = None
         self.runs: list[tuple[Sample, dict[str, Array]]] = []
         try:
@@ -84,6 +85,7 @@ class Reference:
         except EdgeqError as error:
             self.problem = str(error)
             return
+        self._loads = True
         for sample in itertools.islice(given, _SAMPLES):
             self._keep(session, sample)
             if self.problem is not None:
@@ -107,8 +109,11 @@ class Reference:
 
         Some models magnify rounding: where a candidate misses the tolerance, it may be off by a
         few times what the original itself moves by when its last bits change. An output that
-        changes its kind then (another class, another number of boxes) says nothing.
+        changes its kind then (another class, another number of boxes) says nothing. Nor does a
+        candidate that does not load, where the original does not: operators of others, for one.
         """
+        if not self._loads:
+            return Proof(0.0, 0, None, tolerance)
         proof = self._compare(candidate, tolerance, [{} for _ in self.runs])
         if proof.failure is None:
             return proof

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx_ir as ir
 import pytest
 from pass_graphs import listing, model, numbers, ops
 
@@ -61,6 +62,17 @@ def test_without_samples_that_run_there_is_no_proof():
     done = prepare(model(text), [{"x": np.zeros((1, 9, 9), np.float32)}])
     assert not done.proof.holds
     assert done.proof.failure is None
+    assert done.notes[0].startswith("Prepared without proof")
+
+
+def test_a_model_that_the_runtime_does_not_load_is_no_fault_of_a_pass():
+    text = """<ir_version: 8, opset_import: ["": 17, "acme": 1]>
+    g (float[N,4] x) => (float[N,4] y) { a = Identity(x) y = acme.Fancy(a) }
+    """
+    done = prepare(ir.from_onnx_text(text))
+    assert ops(done.model) == ["Fancy"]
+    assert done.dropped == ()
+    assert not done.proof.holds
     assert done.notes[0].startswith("Prepared without proof")
 
 
