@@ -48,7 +48,7 @@ def lift_half(model: ir.Model) -> Outcome:
         _retype(graph, kinds, kept)
     for node in walk.nodes(model):
         if node not in kept_nodes or not is_op(node, "Cast"):
-            _lift_attributes(node, kinds)
+            lift_attributes(node, kinds)
     spelled = " and ".join(sorted(kind.name.lower() for kind in kinds))
     return Outcome(1, notes=(f"Layers in {spelled} compute in float32; inputs and outputs stay",))
 
@@ -121,11 +121,13 @@ def _retype(graph: ir.Graph, kinds: Kinds, kept: set[ir.Value]) -> None:
             continue
         tensor = value.const_value
         if tensor is not None:
-            value.const_value = _widened(tensor)
+            value.const_value = widened(tensor)
         value.type = ir.TensorType(ir.DataType.FLOAT)
 
 
-def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+def widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """The tensor in float32."""
+
     # A large tensor is read and converted only when it is needed.
     def convert() -> ir.TensorProtocol:
         return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
@@ -134,7 +136,8 @@ def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return ir.LazyTensor(convert, dtype=ir.DataType.FLOAT, shape=shape, name=tensor.name)
 
 
-def _lift_attributes(node: ir.Node, kinds: Kinds) -> None:
+def lift_attributes(node: ir.Node, kinds: Kinds) -> None:
+    """Let attributes that name one of the types, or hold a tensor of one, be of float32."""
     for name in _TYPE_ATTRIBUTES:
         attribute = node.attributes.get(name)
         if attribute is None or attribute.type != ir.AttributeType.INT:
@@ -145,4 +148,4 @@ def _lift_attributes(node: ir.Node, kinds: Kinds) -> None:
     if value is not None and value.type == ir.AttributeType.TENSOR:
         tensor = value.as_tensor()
         if tensor.dtype in kinds:
-            node.attributes["value"] = ir.AttrTensor("value", _widened(tensor))
+            node.attributes["value"] = ir.AttrTensor("value", widened(tensor))

@@ -23,16 +23,21 @@ from edgeq.passes.fold_gemm import fold_gemm
 from edgeq.passes.fold_if import fold_if
 from edgeq.passes.fold_pad import fold_pad
 from edgeq.passes.fold_shapes import fold_shapes
+from edgeq.passes.fold_transpose_into_layer import fold_transpose_into_layer
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
+from edgeq.passes.lift_doubles import lift_doubles
 from edgeq.passes.lift_half import lift_half
+from edgeq.passes.lift_islands import lift_islands
 from edgeq.passes.merge_affine import merge_affine
+from edgeq.passes.merge_casts import merge_casts
 from edgeq.passes.merge_concats import merge_concats
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.merge_gathers import merge_gathers
 from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.merge_slices import merge_slices
+from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_gelu import recognize_gelu
@@ -72,16 +77,18 @@ OPTIMIZE: Pipeline = (
     infer_shapes,
     lift_half,
     Repeat(
-        (lift_constants, infer_shapes, remove_noops, fold_constants, fold_shapes, fold_if,
-         remove_dead, merge_reshapes, merge_gathers, merge_slices, merge_concats)
+        (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
+         fold_constants, fold_shapes, fold_if, remove_dead, merge_reshapes,
+         merge_gathers, merge_slices, merge_concats)
     ),
     einsum_to_matmul,
-    move_transposes,
     recognize_layer_norm,
     recognize_gelu,
     recognize_softmax,
     recognize_activations,
     recognize_rectifiers,
+    Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
+            merge_reshapes)),
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
     fold_gemm,

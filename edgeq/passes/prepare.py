@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import DataError
 from edgeq.passes.lift_half import lift_half
+from edgeq.passes.lift_islands import lift_islands
 from edgeq.passes.pipelines import (
     PREPARE,
     PassFailed,
@@ -134,7 +135,8 @@ def prepare(
 
 def _allowed(reports: Iterable[PassReport], tolerance: float) -> float:
     """The tolerance; a wider one where the original rounds every step to half precision."""
-    lifted = any(r.name == lift_half.__name__ and r.changes for r in reports)
+    halves = (lift_half.__name__, lift_islands.__name__)
+    lifted = any(r.name in halves and r.changes for r in reports)
     return max(tolerance, HALF_TOLERANCE) if lifted else tolerance
 
 
