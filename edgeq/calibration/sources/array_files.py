@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from edgeq.calibration.sources.folders import Folder
 from edgeq.calibration.sources.npy import load_npy
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited, picked
 from edgeq.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from edgeq.calibration.sources.reading import InputSpec
 
@@ -25,14 +25,17 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     files = folder.having(SUFFIXES)
     name = only_input(inputs, str(folder))
 
-    def read() -> Iterator[RawSample]:
-        for path in map(folder.path.joinpath, files):
-            yield RawSample(str(path), {name: load_npy(path)})
+    length = limited(len(files), limit)
+
+    def pick(index: int) -> RawSample:
+        path = folder.path / files[index]
+        return RawSample(str(path), {name: load_npy(path)})
 
     return Reading(
         description=f"{counted(len(files), limit, '.npy file')} in {folder}",
-        read=read,
-        length=limited(len(files), limit),
+        read=picked(pick, length),
+        length=length,
+        pick=pick,
         assumptions=folder.unused_settings(),
     )
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from edgeq.calibration.sources.array_files import SUFFIXES, only_input
 from edgeq.calibration.sources.npy import map_npy
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited, picked
 from edgeq.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from edgeq.calibration.sources.reading import InputSpec
 
@@ -32,15 +32,17 @@ def _open(path: Path, inputs: Sequence[InputSpec], limit: int | None) -> Reading
             remedy="Stack the samples along a new first axis",
         )
 
-    def read() -> Iterator[RawSample]:
-        stack = map_npy(path)
-        for index in range(len(stack)):
-            yield RawSample(f"{path} sample {index}", {name: np.array(stack[index])})
+    length = limited(shape[0], limit)
+
+    def pick(index: int) -> RawSample:
+        # Mapped anew each time: the file may be open for hours otherwise, and mapping is cheap.
+        return RawSample(f"{path} sample {index}", {name: np.array(map_npy(path)[index])})
 
     return Reading(
         description=f"{counted(shape[0], limit, 'sample')} in {path}",
-        read=read,
-        length=limited(shape[0], limit),
+        read=picked(pick, length),
+        length=length,
+        pick=pick,
     )
 
 

@@ -11,7 +11,7 @@ from edgeq.calibration.sources.labels import PREFIX, stack_labels
 from edgeq.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edgeq.calibration.sources.reading import InputSpec, RawSample, Reading
     from edgeq.types import Array, Sample
@@ -57,14 +57,29 @@ class CheckedSource:
 
     def __iter__(self) -> Iterator[Sample]:
         """Read, check and yield one sample after the other; nothing read is kept."""
+        return (sample for _, sample in self.indexed(lambda _: True))
+
+    def indexed(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Sample]]:
+        """See :class:`~edgeq.calibration.sources.SampleSource`."""
         self._reads += 1
         self._sample_labels = []
         empty = True
-        for raw in islice(self._reading.read(), self._limit):
+        for index, raw in self._raw(wanted):
             empty = False
-            yield self._checked(raw)
+            if raw is not None:
+                yield index, self._checked(raw)
         if empty:
             raise self._no_samples()
+
+    def _raw(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, RawSample | None]]:
+        """Every index with its sample, None in place of those that are not wanted."""
+        pick, length = self._reading.pick, self._reading.length
+        if pick is not None and length is not None:
+            for index in range(length):
+                yield index, pick(index) if wanted(index) else None
+            return
+        for index, raw in enumerate(islice(self._reading.read(), self._limit)):
+            yield index, raw if wanted(index) else None
 
     def _checked(self, raw: RawSample) -> Sample:
         names = {spec.name for spec in self._inputs}

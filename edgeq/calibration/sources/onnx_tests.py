@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.calibration.sources.folders import Folder
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited, picked
 from edgeq.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeq.calibration.sources.reading import InputSpec
@@ -28,15 +28,17 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     sets = _sets(folder)
     names = [spec.name for spec in inputs]
 
-    def read() -> Iterator[RawSample]:
-        for name, files in sets.items():
-            where = str(folder.path / name)
-            yield RawSample(where, _sample(folder.path, files, names, where))
+    folders, length = list(sets), limited(len(sets), limit)
+
+    def pick(index: int) -> RawSample:
+        where = str(folder.path / folders[index])
+        return RawSample(where, _sample(folder.path, sets[folders[index]], names, where))
 
     return Reading(
         description=f"{counted(len(sets), limit, 'ONNX test data set')} in {folder}",
-        read=read,
-        length=limited(len(sets), limit),
+        read=picked(pick, length),
+        length=length,
+        pick=pick,
         assumptions=("ONNX test data feeds the inputs in the order of the model",),
     )
 

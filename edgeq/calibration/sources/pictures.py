@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from edgeq.calibration.sources.folders import Folder, spread
 from edgeq.calibration.sources.labels import file_labels, label_assumptions
-from edgeq.calibration.sources.picture_formats import PictureFormat, picture_formats
+from edgeq.calibration.sources.picture_formats import picture_formats
 from edgeq.calibration.sources.pixels import decode, tensor
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, picked
 from edgeq.calibration.sources.settings import described, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from edgeq.calibration.sources.reading import InputSpec
 
@@ -31,22 +30,21 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     files = spread(found, limit)
     settings = load_settings(folder)
     formats, assumptions = picture_formats(settings, inputs)
+
+    def pick(index: int) -> RawSample:
+        path = folder.path / files[index]
+        picture = decode(path)
+        arrays = {form.input: tensor(picture, form, str(path)) for form in formats}
+        return RawSample(str(path), arrays)
+
     return Reading(
         description=f"{counted(len(found), limit, 'picture')} in {described(folder, settings)}",
-        read=lambda: _read(folder.path, files, formats),
+        read=picked(pick, len(files)),
         length=len(files),
+        pick=pick,
         assumptions=(*assumptions, *label_assumptions(folder, files)),
         labels=lambda: file_labels(folder, files),
     )
-
-
-def _read(
-    folder: Path, files: Sequence[Path], formats: Sequence[PictureFormat]
-) -> Iterator[RawSample]:
-    for path in map(folder.joinpath, files):
-        picture = decode(path)
-        arrays = {form.input: tensor(picture, form, str(path)) for form in formats}
-        yield RawSample(str(path), arrays)
 
 
 KIND = Kind(

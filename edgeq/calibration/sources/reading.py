@@ -66,6 +66,17 @@ class SampleSource(Protocol):
         """
         ...
 
+    def indexed(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Sample]]:
+        """Read some of the samples, each with its index; as ``__iter__`` otherwise.
+
+        Files of samples that are not wanted are not opened where each sample has its own, or lies
+        at a known place. Other sources are read in full and those samples dropped.
+
+        Args:
+            wanted: Whether the sample of an index is.
+        """
+        ...
+
     def length_hint(self) -> int | None:
         """How many samples will come; None when only reading them will tell."""
         ...
@@ -91,6 +102,8 @@ class Reading:
     Attributes:
         description: One line for the report.
         read: Starts reading from the first sample.
+        pick: Reads the sample of an index below ``length`` without touching the others; None
+            where those before it have to be read.
         length: Number of samples if known, at most the limit that the kind was given.
         assumptions: What was inferred while opening.
         labels: Reads the labels of the samples.
@@ -100,6 +113,7 @@ class Reading:
     description: str
     read: Callable[[], Iterator[RawSample]]
     length: int | None
+    pick: Callable[[int], RawSample] | None = None
     assumptions: tuple[str, ...] = ()
     labels: Callable[[], Mapping[str, Array]] = dict
     rewinds: bool = True
@@ -118,6 +132,11 @@ class Kind:
     accepts: str
     recognises: Callable[[object], bool]
     open: Callable[[Any, Sequence[InputSpec], int | None], Reading]
+
+
+def picked(pick: Callable[[int], RawSample], length: int) -> Callable[[], Iterator[RawSample]]:
+    """What ``Reading.read`` is where every sample can be picked by its index."""
+    return lambda: map(pick, range(length))
 
 
 def counted(found: int, limit: int | None, what: str) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from edgeq.calibration.sources.folders import Folder
 from edgeq.calibration.sources.labels import PREFIX, stack_labels
 from edgeq.calibration.sources.npz import load_arrays
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited, picked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeq.calibration.sources.reading import InputSpec
@@ -29,17 +29,18 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     files = [folder.path / file for file in found[:length]]
     names = frozenset(spec.name for spec in inputs)
 
-    def read() -> Iterator[RawSample]:
-        for path in files:
-            yield RawSample(str(path), load_arrays(path, lambda name: not is_label(name, names)))
+    def pick(index: int) -> RawSample:
+        arrays = load_arrays(files[index], lambda name: not is_label(name, names))
+        return RawSample(str(files[index]), arrays)
 
     def labels() -> Mapping[str, Array]:
         return stack_labels([_labels(path, names) for path in files], str(folder))
 
     return Reading(
         description=f"{counted(len(found), limit, '.npz file')} in {folder}",
-        read=read,
+        read=picked(pick, length),
         length=length,
+        pick=pick,
         assumptions=folder.unused_settings(),
         labels=labels,
     )

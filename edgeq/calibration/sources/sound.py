@@ -10,13 +10,13 @@ import numpy as np
 from edgeq.calibration.sources.check import shape_text
 from edgeq.calibration.sources.folders import Folder, spread
 from edgeq.calibration.sources.labels import file_labels, label_assumptions
-from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted
+from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, picked
 from edgeq.calibration.sources.riff import read_wav
 from edgeq.calibration.sources.settings import Table, described, load_settings
 from edgeq.errors import DataError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeq.calibration.sources.reading import InputSpec
@@ -58,18 +58,19 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     settings = load_settings(folder)
     native = read_wav(folder.path / files[0]).rate
     form, assumptions = _format(settings, inputs, native)
+
+    def pick(index: int) -> RawSample:
+        path = folder.path / files[index]
+        return RawSample(str(path), {form.input: tensor(path, form)})
+
     return Reading(
         description=f"{counted(len(found), limit, 'recording')} in {described(folder, settings)}",
-        read=lambda: _read(folder.path, files, form),
+        read=picked(pick, len(files)),
         length=len(files),
+        pick=pick,
         assumptions=(*assumptions, *label_assumptions(folder, files)),
         labels=lambda: file_labels(folder, files),
     )
-
-
-def _read(folder: Path, files: Sequence[Path], form: SoundFormat) -> Iterator[RawSample]:
-    for path in map(folder.joinpath, files):
-        yield RawSample(str(path), {form.input: tensor(path, form)})
 
 
 def tensor(path: Path, form: SoundFormat) -> FloatArray:
