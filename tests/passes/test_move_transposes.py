@@ -299,3 +299,21 @@ g (float[N,4,4,3] x, float[3,3,3,3] w, int64[8] p, float[3] k) => (float[N,3] y)
     before = model(text, w=numbers(3, 3, 3, 3) / 30 - 0.03, p=amounts, k=numbers(3))
     found, _ = apply(move_transposes, before)
     assert ops(found).count("Transpose") == 1
+
+
+def test_layer_normalization_stays_along_the_last_axis():
+    text = f"""
+g (float[N,3,4,4] x, float k) => (float[N,3,4,4] y) {{
+  a = {OUT}(x)
+  m = ReduceMean<axes=[-1]>(a)
+  d = Sub(a, m)
+  p = Mul(d, d)
+  v = ReduceMean<axes=[-1]>(p)
+  e = Add(v, k)
+  s = Sqrt(e)
+  n = Div(d, s)
+  y = {IN}(n)
+}}
+"""
+    _, outcome = apply(move_transposes, model(text, k=numbers()[()]))
+    assert outcome.changes == 0

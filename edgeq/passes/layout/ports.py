@@ -103,11 +103,28 @@ def reduction(node: ir.Node, order: Order) -> Ports | None:
     if not varies(node.inputs[0], len(order)) or (given(node, 1) and ints(node, 1, "axes") is None):
         return None
     axes = ints(node, 1, "axes") or ()
+    if _normalizes(node, axes, len(order)):
+        return None
     if node.attributes.get_int("keepdims", 1) or (
         not axes and node.attributes.get_int("noop_with_empty_axes", 0)
     ):
         return THROUGH
     return _dropping(axes or tuple(range(len(order))), order)
+
+
+def _normalizes(node: ir.Node, axes: Sequence[int], count: int) -> bool:
+    """Whether it is a mean, or a mean square, that a layer normalization is spelled with.
+
+    onnxruntime fuses one that is spelled out along the last axis only
+    (core/optimizer/layer_norm_fusion.cc).
+    """
+    if node.op_type != "ReduceMean" or [axis % count for axis in axes] != [count - 1]:
+        return False
+    readers = [use.node for use in node.outputs[0].uses()]
+    behind = [use.node for r in readers if r.op_type == "Add" for use in r.outputs[0].uses()]
+    return any(r.op_type == "Sub" and r.inputs[0] is node.inputs[0] for r in readers) or any(
+        n.op_type in ("Sqrt", "Pow") for n in (*readers, *behind)
+    )
 
 
 def picking(node: ir.Node, order: Order) -> Ports | None:

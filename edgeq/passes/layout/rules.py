@@ -46,6 +46,11 @@ def rule_for(node: ir.Node, version: int) -> Rule | None:
     return None if any(a.is_ref() for a in node.attributes.values()) else rule
 
 
+def is_elementwise(node: ir.Node) -> bool:
+    """Whether each element of the output depends on one element of input 0, whatever its place."""
+    return rule_for(node, 1) is _ELEMENTWISE and len(node.outputs) == 1
+
+
 _ELEMENTWISE = Rule(ports.single, turns.nothing)
 _BROADCAST = Rule(ports.broadcast, turns.operands)
 _REDUCTION = Rule(ports.reduction, turns.over)
