@@ -75,7 +75,9 @@ class Pen:
 
     def replace(self, node: ir.Node, new: ir.Value) -> None:
         """Let ``new`` serve the readers of a node of one output, and remove the node."""
-        rewire.take_place(node.outputs[0], new)
+        old = node.outputs[0]
+        new.type, new.shape = old.type, old.shape
+        rewire.take_place(old, new)
         rewire.remove(node)
 
     def follow(self, value: ir.Value, write: Callable[[Line, ir.Value], ir.Value]) -> None:

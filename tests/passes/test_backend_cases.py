@@ -1,10 +1,8 @@
 """Every case of ONNX's own backend tests that onnxruntime runs gives the same after PREPARE."""
 
-import warnings
-
 import onnx_ir as ir
 import pytest
-from onnx.backend.test.loader import load_model_tests
+from backend_cases import node_cases
 
 from edgeq.errors import EdgeqError
 from edgeq.graph.interface import Interface, require_same
@@ -13,17 +11,6 @@ from edgeq.runtime.session import Session, SessionConfig
 
 EVERY = 7
 SHARDS = 4
-
-
-def cases():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [c for c in load_model_tests(kind="node") if c.model is not None][::EVERY]
-
-
-def samples(case):
-    names = [value.name for value in case.model.graph.input]
-    return [dict(zip(names, inputs, strict=False)) for inputs, _ in case.data_sets]
 
 
 def runs(model, feeds):
@@ -39,12 +26,11 @@ def runs(model, feeds):
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_results_stay(shard):
     ran = 0
-    for case in cases()[shard::SHARDS]:
+    for case in node_cases()[::EVERY][shard::SHARDS]:
         model = ir.from_proto(case.model)
-        feeds = samples(case)
-        if not runs(model, feeds):
+        if not runs(model, case.feeds):
             continue
-        done = prepare(model, feeds)
+        done = prepare(model, case.feeds)
         assert done.proof.holds, (case.name, done)
         require_same(Interface.of(model), Interface.of(done.model))
         ran += 1
