@@ -1,7 +1,7 @@
 """`edgeq optimize` on models as they are found, and on spelled-out variants of clean ones.
 
     python benchmarks/optimize.py SET [--models A,B] [--variants original,batch-norm,nhwc]
-                                      [--no-latency] [--peers] [-o optimize.json]
+                                      [--samples 4] [--no-latency] [--peers] [-o optimize.json]
 
 The clean model is what edgeq makes of a model of the set. ``undo.py`` spells out in a variant what
 clean-ups had folded, and edgeq should get the clean model back: as few nodes, and as fast, both as
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import Entry, cycled, machine, operators, parser, read_set, table
+from common import Entry, machine, operators, parser, read_set, table
 from peers import TOOLS, Trial, put_samples
 from undo import VARIANTS, Undone, chosen, cleaned, undo
 
@@ -57,7 +57,6 @@ ORIGINAL = "original"
 """The model as it was found, named as a variant. Its own latency is what its result goes by."""
 
 _SLOWER = 1.05
-_SAMPLES = 4
 
 
 def main() -> None:
@@ -67,7 +66,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     for entry in read_set(given.set, given.models):
-        samples = entry.samples(_SAMPLES)
+        samples = entry.samples(given.samples)
         original = loader.load(entry.model).model
         clean = cleaned(entry.model, samples)
         threads = None if given.no_latency else given.threads
@@ -92,6 +91,7 @@ def _given() -> Any:
     line = parser(__doc__)
     names = ", ".join((ORIGINAL, *VARIANTS))
     line.add_argument("--variants", metavar="A,B", help=f"of {names}; default: all")
+    line.add_argument("--samples", type=int, default=4, help="to run models on (4)")
     line.add_argument("--no-latency", action="store_true", help="count nodes only")
     line.add_argument("--peers", action="store_true", help=f"also {', '.join(TOOLS)}")
     line.add_argument("--timeout", type=float, default=300, help="of a peer, in seconds (300)")
@@ -191,7 +191,7 @@ def _trials(
         folder = Path(name)
         given = folder / "given.onnx"
         saver.save(undone.model, given)
-        data = put_samples(list(cycled(samples, _SAMPLES)), folder / "samples.npz")
+        data = put_samples(samples, folder / "samples.npz")
         for tool in TOOLS:
             yield {"tool": tool, **Trial(tool, given, data, threads, timeout).run()}
 
