@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.passes.passages import Place
+
 Float64: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 _EPSILON = 1e-5
@@ -114,11 +116,6 @@ def _batch_norm(node: ir.Node, rank: int | None) -> Step | None:
     return Step(node, data, Affine(factor.reshape(shape), (bias - mean * factor).reshape(shape)))
 
 
-def order(node: ir.Node) -> tuple[int, ...]:
-    """The permutation of a Transpose: arithmetic per channel may move past it; else empty."""
-    return tuple(node.attributes.get_ints("perm", ())) if is_op(node, "Transpose") else ()
-
-
 def bypass(steps: Sequence[Step]) -> None:
     """Let what reads each step read its data instead, and remove the steps.
 
@@ -130,30 +127,31 @@ def bypass(steps: Sequence[Step]) -> None:
         rewire.remove(step.node)
 
 
-def per_channel(affine: Affine, rank: int | None, axis: int, channels: int) -> Affine | None:
+def per_channel(affine: Affine, place: Place) -> Affine | None:
     """The same map with one scale and shift per channel, if it has no finer grain.
 
     Args:
-        affine: A map that broadcasts against a value of the given rank.
-        rank: Rank of the value; None when only its last axis can be told.
-        axis: Its channel axis, negative.
-        channels: How many channels there are.
+        affine: A map that broadcasts against a value.
+        place: Where the channels are in that value.
 
     Returns:
-        Vectors of length ``channels``; None when the map tells elements of one channel apart or
-        would enlarge the value.
+        Vectors with one entry per channel; None when the map tells elements of one channel apart
+        or would enlarge the value.
     """
-    vectors = [_vector(a, rank, axis, channels) for a in (affine.scale, affine.shift)]
+    vectors = [_vector(a, place) for a in (affine.scale, affine.shift)]
     scale, shift = vectors
     return None if scale is None or shift is None else Affine(scale, shift)
 
 
-def _vector(array: Float64, rank: int | None, axis: int, channels: int) -> Float64 | None:
-    if array.ndim > (rank if rank is not None else 1):
+def _vector(array: Float64, place: Place) -> Float64 | None:
+    if array.ndim > (place.rank if place.rank is not None else 1):
         return None
-    if array.ndim < -axis:
-        flat = array.reshape(-1)
-        return np.full(channels, flat[0]) if array.size == 1 else None
-    if array.size != array.shape[axis] or array.size not in (1, channels):
+    padded = array.reshape((1,) * (-place.axis - array.ndim) + array.shape)
+    start = padded.ndim + place.axis
+    own = padded.shape[start : start + len(place.sizes)]
+    if padded.size != np.prod(own) or any(
+        n not in (1, size) for n, size in zip(own, place.sizes, strict=True)
+    ):
         return None
-    return np.broadcast_to(array.reshape(-1), (channels,)).astype(np.float64)
+    local = np.broadcast_to(padded.reshape(own), place.sizes).reshape(-1).astype(np.float64)
+    return local if place.index is None else local[place.index]

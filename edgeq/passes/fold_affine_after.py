@@ -1,7 +1,8 @@
 """Folds BatchNormalization and constant Add, Sub, Mul, Div, Neg into the layer in front of them.
 
 A chain of such nodes behind a Conv, ConvTranspose, Gemm or MatMul becomes part of its weight and
-bias. A MatMul has no bias: what the chain adds stays as one Add.
+bias. A MatMul has no bias: what the chain adds stays as one Add. Views, pools and rectifiers may
+stand between (:mod:`passages`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgeq.passes import edits
 from edgeq.passes import layer as layers
 from edgeq.passes.affine import Affine
 from edgeq.passes.outcome import Outcome
+from edgeq.passes.passages import Passages, Place, moves_only
 from edgeq.passes.pattern import sole_reader, where
 
 if TYPE_CHECKING:
@@ -38,21 +40,21 @@ class _Chain:
 
 def fold_affine_after(model: ir.Model) -> Outcome:
     """Fold constant per-channel arithmetic behind a layer into it."""
-    names = rewire.Names(model)
-    return Outcome.of([_fold(node, names) for node in walk.nodes(model)])
+    names, passages = rewire.Names(model), Passages(model)
+    return Outcome.of([_fold(node, names, passages) for node in walk.nodes(model)])
 
 
-def _fold(node: ir.Node, names: Names) -> Answer:
+def _fold(node: ir.Node, names: Names, passages: Passages) -> Answer:
     layer = layers.read(node)
     if layer is None:
         return False
     if isinstance(layer, str):
         return layer if _affine_reader(node, rank_of(node.outputs[0])) else False
-    chain = _chain(layer)
+    chain = _chain(layer, passages)
     if not chain.steps:
         return _why_not(layer)
     shift = None if layer.has_bias or not chain.total.shifts else chain.total.shift
-    if len(chain.steps) <= (shift is not None):
+    if len(chain.steps) <= (shift is not None) and not _is_apart(layer, chain):
         return False
     if not layers.write(layer, layers.numbers(layer).after(layer, chain.total), names):
         return f"{where(node)}: folding what follows it would overflow its type"
@@ -61,6 +63,11 @@ def _fold(node: ir.Node, names: Names) -> Answer:
         output = node.outputs[0]
         rewire.take_place(output, add_behind(layer, shift, names, like=output))
     return True
+
+
+def _is_apart(layer: Layer, chain: _Chain) -> bool:
+    """Whether something stands between a layer and the arithmetic: next to it, runtimes fuse."""
+    return chain.steps[0].data is not layer.node.outputs[0]
 
 
 def _why_not(layer: Layer) -> Answer:
@@ -91,21 +98,23 @@ def _affine_reader(node: ir.Node, rank: int | None) -> ir.Node | None:
     return None
 
 
-def _chain(layer: Layer) -> _Chain:
-    channels, rank, axis = layer.out_channels, layer.rank, layer.axis
+def _chain(layer: Layer, passages: Passages) -> _Chain:
+    place = Place(layer.rank, layer.axis, (layer.out_channels,))
     steps: list[affines.Step] = []
-    total, value = Affine(np.ones(channels), np.zeros(channels)), layer.node.outputs[0]
+    total = Affine(np.ones(layer.out_channels), np.zeros(layer.out_channels))
+    value = layer.node.outputs[0]
     while (use := sole_reader(value)) is not None:
-        order = affines.order(use.node)
-        if order:
-            rank = len(order)
-            axis = order.index(axis + rank) - rank
-        else:
-            step = affines.read(use.node, rank)
-            if step is None or step.data is not value:
+        step = affines.read(use.node, place.rank)
+        if step is None or step.data is not value:
+            # Without a bias the shift stays an Add next to the layer: not in front of a reduction.
+            open_to = use.index == 0 and (layer.has_bias or moves_only(use.node))
+            found = passages.behind(use.node, place) if open_to else None
+            if found is None:
                 break
-            each = affines.per_channel(step.affine, rank, axis, channels)
-            if each is None:
+            place = found
+        else:
+            each = affines.per_channel(step.affine, place)
+            if each is None or not place.admits(each):
                 break
             steps.append(step)
             total = total.then(each)

@@ -7,7 +7,7 @@ one Add stays in front.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from edgeq.passes import layer as layers
 from edgeq.passes.affine import Affine
 from edgeq.passes.fold_affine_after import add_behind
 from edgeq.passes.outcome import Outcome
+from edgeq.passes.passages import Passages, Place
 from edgeq.passes.pattern import constant_operand, sole_reader, spells_fusion, where
 
 if TYPE_CHECKING:
@@ -58,17 +59,17 @@ class _Split:
 
 def fold_affine_before(model: ir.Model) -> Outcome:
     """Fold constant per-channel arithmetic in front of a layer into it."""
-    names = rewire.Names(model)
-    return Outcome.of([_fold(node, names) for node in walk.nodes(model)])
+    names, passages = rewire.Names(model), Passages(model)
+    return Outcome.of([_fold(node, names, passages) for node in walk.nodes(model)])
 
 
-def _fold(node: ir.Node, names: Names) -> Answer:
+def _fold(node: ir.Node, names: Names, passages: Passages) -> Answer:
     layer = layers.read(node)
     if layer is None or isinstance(layer, str) or node.inputs[0] is None:
         return False
     if is_op(node, "Gemm") and node.attributes.get_int("transA", 0) != 0:
         return False
-    chain = _chain(layer, node.inputs[0])
+    chain = _chain(layer, node.inputs[0], passages)
     if not chain.steps:
         return False
     split = _split(layer, chain)
@@ -95,37 +96,40 @@ def _shift(layer: Layer, shift: affines.Float64, names: Names) -> None:
     layer.node.replace_input_with(0, new)
 
 
-def _chain(layer: Layer, value: ir.Value) -> _Chain:
-    channels, rank, axis = layer.in_channels, layer.rank, layer.axis
+def _chain(layer: Layer, value: ir.Value, passages: Passages) -> _Chain:
+    place = Place(layer.rank, layer.axis, (layer.in_channels,))
     steps: list[affines.Step] = []
-    total = Affine(np.ones(channels), np.zeros(channels))
+    total = Affine(np.ones(layer.in_channels), np.zeros(layer.in_channels))
     while (node := value.producer()) is not None and sole_reader(value) is not None:
-        rank = rank if rank is not None else rank_of(value)
-        order = affines.order(node)
-        if order and node.inputs[0] is not None:
-            axis = order[axis + len(order)] - len(order)
-            value = node.inputs[0]
+        if place.rank is None:
+            place = replace(place, rank=rank_of(value))
+        step = affines.read(node, place.rank)
+        if step is None:
+            found = passages.in_front(node, place) if node.inputs else None
+            if found is None or node.inputs[0] is None:
+                break
+            place, value = found, node.inputs[0]
             continue
-        step = affines.read(node, rank)
-        if step is None or not _keeps_shape(step, rank, axis, channels):
-            break
-        each = affines.per_channel(step.affine, rank, axis, channels)
-        if each is None:
+        each = affines.per_channel(step.affine, place) if _keeps_shape(step, place) else None
+        if each is None or not place.admits(each):
             break
         steps.insert(0, step)
         total, value = each.then(total), step.data
     return _Chain(tuple(steps), total)
 
 
-def _keeps_shape(step: affines.Step, rank: int | None, axis: int, channels: int) -> bool:
+def _keeps_shape(step: affines.Step, place: Place) -> bool:
     """Whether the constant enlarges nothing: x has the layer's rank and channels by itself."""
     arrays = (step.affine.scale, step.affine.shift)
-    if max(a.ndim for a in arrays) == rank and rank_of(step.data) != rank:
+    if max(a.ndim for a in arrays) == place.rank and rank_of(step.data) != place.rank:
         return False
-    if max(a.size for a in arrays) == 1 or channels == 1:
+    if max(a.size for a in arrays) == 1 or place.sizes == (1,):
         return True
     shape = step.data.shape
-    return shape is not None and shape[axis] == channels
+    if shape is None or len(shape) < -place.axis:
+        return False
+    start = len(shape) + place.axis
+    return tuple(shape[start : start + len(place.sizes)]) == place.sizes
 
 
 def _split(layer: Layer, chain: _Chain) -> _Split | str:
