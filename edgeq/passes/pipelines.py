@@ -40,6 +40,7 @@ from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.recognize_activations import recognize_activations
+from edgeq.passes.recognize_batch_norm import recognize_batch_norm
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
 from edgeq.passes.recognize_rectifiers import recognize_rectifiers
@@ -72,7 +73,7 @@ class Repeat:
 
 Pipeline: TypeAlias = "tuple[Pass | Repeat, ...]"
 
-OPTIMIZE: Pipeline = (
+_SHARED: Pipeline = (
     inline_functions,
     infer_shapes,
     lift_half,
@@ -96,7 +97,9 @@ OPTIMIZE: Pipeline = (
     remove_dead,
 )  # fmt: skip
 
-PREPARE: Pipeline = (inline_functions, lift_constants, dequantize_weights, *OPTIMIZE)
+OPTIMIZE: Pipeline = (*_SHARED, recognize_batch_norm)
+
+PREPARE: Pipeline = (inline_functions, lift_constants, dequantize_weights, *_SHARED)
 
 FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
