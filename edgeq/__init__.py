@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeq.api import (
+        CalibrationTable,
         Inspection,
         OptimizationResult,
         QuantizationResult,
         QuantizePass,
         ValidationResult,
+        calibrate,
         inspect,
+        load_table,
+        merge_tables,
         optimize,
         quantize,
         validate,
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from edgeq.validation.verdict import Thresholds
 
 _HOMES = {
+    "CalibrationTable": "edgeq.api",
     "EdgeqError": "edgeq.errors",
     "Inspection": "edgeq.api",
     "OptimizationResult": "edgeq.api",
@@ -34,14 +39,18 @@ _HOMES = {
     "Recipe": "edgeq.recipe",
     "Thresholds": "edgeq.validation.verdict",
     "ValidationResult": "edgeq.api",
+    "calibrate": "edgeq.api",
     "inspect": "edgeq.api",
     "load_recipe": "edgeq.recipe",
+    "load_table": "edgeq.api",
+    "merge_tables": "edgeq.api",
     "optimize": "edgeq.api",
     "quantize": "edgeq.api",
     "validate": "edgeq.api",
 }
 
 __all__ = [
+    "CalibrationTable",
     "EdgeqError",
     "Inspection",
     "OptimizationResult",
@@ -50,8 +59,11 @@ __all__ = [
     "Recipe",
     "Thresholds",
     "ValidationResult",
+    "calibrate",
     "inspect",
     "load_recipe",
+    "load_table",
+    "merge_tables",
     "optimize",
     "quantize",
     "validate",

@@ -8,6 +8,7 @@ import pytest
 import edgeq
 
 NAMES = {
+    "CalibrationTable",
     "EdgeqError",
     "Inspection",
     "OptimizationResult",
@@ -16,8 +17,11 @@ NAMES = {
     "Recipe",
     "Thresholds",
     "ValidationResult",
+    "calibrate",
     "inspect",
     "load_recipe",
+    "load_table",
+    "merge_tables",
     "optimize",
     "quantize",
     "validate",

@@ -1,19 +1,26 @@
 """The Python API. Every command of the command line is one call of it."""
 
+from edgeq.api.calibrating import calibrate
 from edgeq.api.inspecting import Inspection, inspect
 from edgeq.api.optimizing import optimize
 from edgeq.api.quantize_pass import QuantizePass
 from edgeq.api.quantizing import quantize
 from edgeq.api.results import OptimizationResult, QuantizationResult, ValidationResult
+from edgeq.api.tables import merge_tables
 from edgeq.api.validating import validate
+from edgeq.calibration.table import CalibrationTable, load_table
 
 __all__ = [
+    "CalibrationTable",
     "Inspection",
     "OptimizationResult",
     "QuantizationResult",
     "QuantizePass",
     "ValidationResult",
+    "calibrate",
     "inspect",
+    "load_table",
+    "merge_tables",
     "optimize",
     "quantize",
     "validate",

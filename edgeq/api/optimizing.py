@@ -81,16 +81,15 @@ def optimize(
         model: A path, bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or the ``ONNXProgram``
             of ``torch.onnx.export``. Never changed.
         calibration_data: Samples to run both models on beside random inputs, as for
-            :func:`edgeq.quantize`; only the first few are read. Needed where the model does not
-            run on random inputs.
+            :func:`edgeq.quantize`; only the first few are read. Where the model does not run on
+            random inputs, nothing else can prove the result.
         target: Name of the target profile. Without one, only operators of the ONNX standard
             appear; with one, also those that its runtime adds.
         fix_shapes: Name of an input -> its sizes, or name of a symbolic dimension -> ``(size,)``.
         passes: Names of the only passes to run; all of the pipeline when None.
         skip_passes: Names of passes to leave out.
         threads: Threads of onnxruntime; 0 lets it choose.
-        validate: Whether to measure multiply-accumulates and latency, and to refuse a model that
-            cannot be run for comparison.
+        validate: Whether to measure multiply-accumulates and latency.
         progress: Listens to the run.
 
     Returns:
@@ -99,7 +98,7 @@ def optimize(
 
     Raises:
         ModelError: The model cannot be read.
-        DataError: There is nothing that the model runs on, so that nothing could be proven.
+        DataError: The samples cannot be read.
         RecipeError: There is no such target, pass, input or dimension.
     """
     profile = None if target is None else target_named(target)
@@ -112,8 +111,6 @@ def optimize(
         samples, notes = _samples(original, calibration_data)
     with stages.stage("optimize"):
         prepared = prepare(original, samples, pipeline=pipeline, skip=skip)
-        if validate:
-            prepared.require_proof()
         final = _finished(prepared.model, original, resized=bool(fix_shapes))
     ran = prepared.samples
     work = _Work(loaded, original, prepared, final, ran, notes)
@@ -202,7 +199,10 @@ def _extent(model: ir.Model, size: int, macs: int | None) -> Extent:
 def _warnings(prepared: Prepared, latency: Sequence[LatencyComparison]) -> list[str]:
     found = [f"Pass {each.name} was left out: {each.reason}" for each in prepared.dropped]
     if not prepared.proof.holds:
-        found.append("The result was not compared with the original: neither ran")
+        found.append(
+            "UNPROVEN: the result was not compared with the original, which did not run on random "
+            f"inputs: {prepared.reference.problem}. Give samples that it takes with --calib DATA"
+        )
     slow = [
         each
         for each in latency

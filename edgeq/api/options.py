@@ -62,14 +62,7 @@ def resolve_options(
             "evaluation data, a metric and a largest drop belong together",
             remedy="Give --eval DATA and --metric METRIC, and --max-drop only with them",
         )
-    chosen = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe or Recipe()
-    chosen = chosen.with_changes(calibrator=calibrator, exclude=(*chosen.exclude, *exclude))
-    known = names(PREPARE)
-    for name in chosen.skip_passes:
-        if name not in known:
-            raise RecipeError(
-                f"unknown pass {name!r}", where="skip_passes", remedy=nearest(name, known)
-            )
+    chosen = resolve_recipe(recipe, calibrator, exclude)
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
@@ -79,3 +72,22 @@ def resolve_options(
     return Options(
         target_named(target), chosen, threads, seed, validate, thresholds, evaluation, metric
     )
+
+
+def resolve_recipe(
+    recipe: Recipe | str | Path | None, calibrator: str | None, exclude: Sequence[str]
+) -> Recipe:
+    """The recipe with the arguments worked in.
+
+    Raises:
+        RecipeError: It cannot be read, or names a pass that there is not.
+    """
+    chosen = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe or Recipe()
+    chosen = chosen.with_changes(calibrator=calibrator, exclude=(*chosen.exclude, *exclude))
+    known = names(PREPARE)
+    for name in chosen.skip_passes:
+        if name not in known:
+            raise RecipeError(
+                f"unknown pass {name!r}", where="skip_passes", remedy=nearest(name, known)
+            )
+    return chosen

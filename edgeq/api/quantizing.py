@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.api.grounding import PROOF_SAMPLES, lay_ground, load, origin_of
 from edgeq.api.measuring import input_specs
 from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
-from edgeq.calibration.collector import SampleStream, collect, require_enough
+from edgeq.api.tables import opened, require_prepared_alike, require_usable
+from edgeq.calibration.collector import SampleStream, collect
 from edgeq.calibration.sources import open_source
-from edgeq.graph import check, loader, opset
+from edgeq.errors import RecipeError
+from edgeq.graph import check
 from edgeq.graph.interface import Interface, require_same
-from edgeq.graph.walk import node_name, nodes
 from edgeq.passes.pipelines import FINALIZE, run_pipeline
-from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
-from edgeq.quantization.annotate import annotate
 from edgeq.quantization.ranges import calibrators_for, required_kinds
-from edgeq.quantization.refusal import refuse_quantized, refuse_unreachable
-from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Workshop
 from edgeq.tuning.default import search
 from edgeq.validation.coverage import count_macs
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
 
+    from edgeq.api.grounding import Ground
     from edgeq.api.options import Options
+    from edgeq.calibration.collection import Collection
+    from edgeq.calibration.contract import StatisticKind
+    from edgeq.calibration.table import CalibrationTable
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
 
-_PROOF_SAMPLES = 4
 _MEASURED_SAMPLES = 32
 _MEASURED_MACS = 5 * 10**10
 
 
 def quantize(
     model: object,
-    calibration_data: object,
+    calibration_data: object = None,
     *,
+    calibration_table: CalibrationTable | str | os.PathLike[str] | None = None,
+    allow_partial: bool = False,
     scheme: str = "int8",
     target: str = "cpu",
     calibrator: str | None = None,
@@ -65,6 +70,9 @@ def quantize(
             of ``torch.onnx.export``. Never changed.
         calibration_data: A path or reference as on the command line, any iterable of dicts of
             arrays, or an object with ``get_next()``. Read once.
+        calibration_table: In place of the data: what :func:`edgeq.calibrate` made of it, for the
+            same model, target, exclusions and passes. ``seed`` is that of the table then.
+        allow_partial: Whether the table may lack samples.
         scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
@@ -90,58 +98,126 @@ def quantize(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
         evaluation_data, metric,
     )  # fmt: skip
-    stages = Stages(progress or Silent())
-    work = _quantized(model, calibration_data, options, max_samples, stages, progress or Silent())
+    _require_one_source(calibration_data, calibration_table, max_samples)
+    listener = progress or Silent()
+    stages, kinds = Stages(listener), required_kinds(calibrators_for(options.recipe.calibrator))
+    if calibration_table is None:
+        calibrated = _from_data(
+            model, calibration_data, options, max_samples, kinds, stages, listener
+        )
+    else:
+        calibrated = _from_table(
+            model, calibration_table, options, kinds, stages, allow_partial=allow_partial
+        )
+    work = _quantized(calibrated, options, stages)
     report = write_report(work, options, stages)
     return QuantizationResult(work.final, work.found.best.plan, report)
 
 
-def _quantized(
+def _require_one_source(data: object, table: object, max_samples: int | None) -> None:
+    if (data is None) == (table is None):
+        raise RecipeError(
+            "calibration data and a calibration table stand for each other"
+            if data is not None
+            else "there is neither calibration data nor a calibration table",
+            remedy="Give one of the two",
+        )
+    if table is not None and max_samples is not None:
+        raise RecipeError(
+            "a calibration table holds the samples that it holds",
+            where="max_samples",
+            remedy="Limit the samples when the table is made",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibrated:
+    """A prepared model and what was observed of it, now or earlier."""
+
+    ground: Ground
+    collection: Collection
+    described: str
+    assumptions: tuple[str, ...]
+
+
+def _from_data(
     model: object,
     data: object,
     options: Options,
     max_samples: int | None,
+    kinds: frozenset[StatisticKind],
     stages: Stages,
     progress: Progress,
-) -> Work:
-    """Load, prepare, calibrate, quantize: the stages that make the model."""
-    calibrators = calibrators_for(options.recipe.calibrator)
+) -> _Calibrated:
+    """Prepare and calibrate."""
     with stages.stage("load"):
-        loaded = loader.load(model)
-        refuse_quantized(loaded.model)
+        loaded = load(model)
         source = open_source(data, input_specs(loaded.model), max_samples=max_samples)
         stream = SampleStream(source)
-        first = stream.peek(_PROOF_SAMPLES)
+        first = stream.peek(PROOF_SAMPLES)
     with stages.stage("prepare"):
-        Session(loaded.model, SessionConfig(options.threads)).run(first[0])
-        raised = opset.upgrade(loaded.model, options.target.minimum_opset)
-        prepared = prepare(raised, first, skip=options.recipe.skip_passes)
-        _require_meant(options.recipe, loaded.model, prepared.model)
-        annotations = annotate(prepared.model, options.target, options.recipe)
-        refuse_unreachable(prepared.model, annotations.decisions, options.target)
-        if annotations.observed():
-            require_enough(first)
+        ground = lay_ground(loaded, first, options.target, options.recipe, threads=options.threads)
     with stages.stage("calibrate"):
         collection = collect(
-            prepared.model,
-            [ref.name for ref in annotations.observed()],
+            ground.prepared.model,
+            ground.observed,
             stream,
-            required_kinds(calibrators),
+            kinds,
             threads=options.threads,
             seed=options.seed,
             total=source.length_hint(),
             progress=progress.samples,
         )
+    return _Calibrated(ground, collection, source.description, source.assumptions)
+
+
+def _from_table(
+    model: object,
+    given: CalibrationTable | str | os.PathLike[str],
+    options: Options,
+    kinds: frozenset[StatisticKind],
+    stages: Stages,
+    *,
+    allow_partial: bool,
+) -> _Calibrated:
+    """Prepare as when the table was made; its kept samples stand for the data."""
+    with stages.stage("load"):
+        loaded = load(model)
+        wanted = origin_of(loaded, options.target, options.recipe, "", frozenset())
+        table = require_usable(opened(given), wanted, allow_partial=allow_partial)
+    with stages.stage("prepare"):
+        ground = lay_ground(
+            loaded,
+            table.collection.kept[:PROOF_SAMPLES],
+            options.target,
+            options.recipe,
+            threads=options.threads,
+            left_out=table.facts.origin.left_out,
+        )
+        require_prepared_alike(table, ground, kinds)
+    facts = table.facts
+    lacking = f" ({table.lacking()})" if table.lacking() else ""
+    described = f"{facts.description}, by way of a calibration table{lacking}"
+    return _Calibrated(ground, table.collection, described, facts.assumptions)
+
+
+def _quantized(calibrated: _Calibrated, options: Options, stages: Stages) -> Work:
+    """Quantize what was calibrated."""
+    ground, collection = calibrated.ground, calibrated.collection
+    calibrators = calibrators_for(options.recipe.calibrator)
     with stages.stage("quantize"):
-        macs = count_macs(prepared.model, collection.kept[0])
+        macs = count_macs(ground.prepared.model, collection.kept[0])
         samples = spread(collection.kept, _measured_samples(macs))
         workshop = Workshop(
-            prepared.model, loaded.model, options.target, options.recipe,
+            ground.prepared.model, ground.loaded.model, options.target, options.recipe,
             collection, calibrators, samples, threads=options.threads,
         )  # fmt: skip
         found = search(workshop, tuple(calibrators), macs)
-        final = _finished(found.best.model, loaded.model)
-    return Work(loaded, prepared, collection, found, final, macs, source)
+        final = _finished(found.best.model, ground.loaded.model)
+    return Work(
+        ground.loaded, ground.prepared, collection, found, final, macs,
+        calibrated.described, calibrated.assumptions,
+    )  # fmt: skip
 
 
 def _measured_samples(macs: Mapping[str, int | None]) -> int:
@@ -150,14 +226,7 @@ def _measured_samples(macs: Mapping[str, int | None]) -> int:
     Arithmetic is counted rather than time, so that the result does not depend on the machine.
     """
     once = sum(count or 0 for count in macs.values())
-    return max(_PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
-
-
-def _require_meant(recipe: Recipe, *models: ir.Model) -> None:
-    """Refuse patterns that match nothing, neither in the model as given nor as prepared."""
-    recipe.require_matches(
-        (node_name(node), node.op_type) for model in models for node in nodes(model)
-    )
+    return max(PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
 
 
 def _finished(model: ir.Model, original: ir.Model) -> ir.Model:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from edgeq.api.options import Options
     from edgeq.calibration.collection import Collection
-    from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
     from edgeq.tuning.default import Search
@@ -55,7 +54,8 @@ class Work:
         found: The candidate that was kept, and why.
         final: Its model, as it will be written.
         macs: Multiply-accumulates per compute node of the prepared model.
-        source: Where the samples came from.
+        calibrated_on: Where the samples came from.
+        assumptions: What was assumed about them.
     """
 
     loaded: LoadedModel
@@ -64,7 +64,8 @@ class Work:
     found: Search
     final: ir.Model
     macs: Mapping[str, int | None]
-    source: SampleSource
+    calibrated_on: str
+    assumptions: tuple[str, ...]
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -166,8 +167,8 @@ def _notes(work: Work) -> tuple[str, ...]:
     dynamic = sum(d.form is NodeForm.DYNAMIC for d in work.found.best.plan.decisions)
     notes = [
         *work.loaded.notes,
-        f"Calibrated on {work.source.description}",
-        *work.source.assumptions,
+        f"Calibrated on {work.calibrated_on}",
+        *work.assumptions,
         *work.prepared.notes,
         *work.found.notes,
     ]

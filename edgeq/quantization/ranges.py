@@ -94,7 +94,7 @@ def choose_ranges(
         spec = annotations.specs[ValueRef(ref.name)]
         if seen is None or not seen.count or not isinstance(spec, QuantSpec):
             continue
-        context = _context(known[ref.name])
+        context = context_of(known[ref.name])
         useful = useful_bounds(known[ref.name])
         offers = [
             _offer(name, calibrator, seen, spec, context, useful)
@@ -104,7 +104,8 @@ def choose_ranges(
     return chosen
 
 
-def _context(value: ir.Value) -> CalibrationContext:
+def context_of(value: ir.Value) -> CalibrationContext:
+    """Where a value stands in the graph."""
     producer = value.producer()
     consumers = {use.node.op_type for use in value.uses()}
     return CalibrationContext(

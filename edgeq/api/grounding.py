@@ -1,0 +1,146 @@
+"""The stages that calibrating and quantizing share: from a model to the values to observe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.calibration.collector import require_enough
+from edgeq.calibration.origin import Origin, ValueNote
+from edgeq.graph import loader, opset
+from edgeq.graph.fingerprint import fingerprint
+from edgeq.graph.walk import node_name, nodes, values
+from edgeq.passes.prepare import prepare
+from edgeq.quantization.annotate import annotate
+from edgeq.quantization.ranges import context_of
+from edgeq.quantization.refusal import refuse_quantized, refuse_unreachable
+from edgeq.runtime.session import Session, SessionConfig
+from edgeq.types import QuantSpec, ValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.graph.loader import LoadedModel
+    from edgeq.passes.prepare import Prepared
+    from edgeq.quantization.annotate import Annotations
+    from edgeq.recipe import Recipe
+    from edgeq.targets import TargetProfile
+    from edgeq.types import Sample
+
+PROOF_SAMPLES = 4
+"""Samples at the beginning of the data that preparation is proven on."""
+
+_PREPARATION = 1
+"""Counts up when a pass changes what values mean although the graph is built the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A prepared model and what is wanted of it.
+
+    Attributes:
+        loaded: The model as it was found.
+        prepared: What passes made of it.
+        annotations: What will run in integers, and the values to observe.
+        origin: What statistics of those values belong to.
+    """
+
+    loaded: LoadedModel
+    prepared: Prepared
+    annotations: Annotations
+    origin: Origin
+
+    @property
+    def observed(self) -> list[str]:
+        """Names of the values to observe."""
+        return [ref.name for ref in self.annotations.observed()]
+
+    def notes(self) -> tuple[ValueNote, ...]:
+        """Where each of those values stands in the graph."""
+        known, found = values(self.prepared.model), []
+        for name in self.observed:
+            context, spec = context_of(known[name]), self.annotations.specs[ValueRef(name)]
+            if isinstance(spec, QuantSpec):
+                found.append(
+                    ValueNote(
+                        name, context.producer, context.consumers, spec.dtype.value, spec.symmetric
+                    )
+                )
+        return tuple(found)
+
+
+def load(model: object) -> LoadedModel:
+    """Load a float model.
+
+    Raises:
+        ModelError: It cannot be read.
+        UnsupportedError: It is quantized already.
+    """
+    loaded = loader.load(model)
+    refuse_quantized(loaded.model)
+    return loaded
+
+
+def lay_ground(
+    loaded: LoadedModel,
+    first: Sequence[Sample],
+    target: TargetProfile,
+    recipe: Recipe,
+    *,
+    threads: int = 0,
+    left_out: Sequence[str] = (),
+) -> Ground:
+    """Prepare a model and decide which of its values to observe.
+
+    Args:
+        loaded: The model.
+        first: Samples that the preparation is proven on.
+        target: What can run in integers.
+        recipe: The user's choices.
+        threads: Threads of onnxruntime.
+        left_out: Passes that are known to fail their proof.
+
+    Raises:
+        EdgeqError: The model does not run, a pattern of the recipe matches nothing, nothing can run
+            in integers, or there are too few samples to find ranges.
+    """
+    Session(loaded.model, SessionConfig(threads)).run(first[0])
+    raised = opset.upgrade(loaded.model, target.minimum_opset)
+    prepared = prepare(raised, first, skip=(*recipe.skip_passes, *left_out))
+    _require_meant(recipe, loaded.model, prepared.model)
+    annotations = annotate(prepared.model, target, recipe)
+    refuse_unreachable(prepared.model, annotations.decisions, target)
+    if annotations.observed():
+        require_enough(first)
+    dropped = {*left_out, *(each.name for each in prepared.dropped)}
+    structure = f"{_PREPARATION}:{fingerprint(prepared.model)}"
+    origin = origin_of(loaded, target, recipe, structure, dropped)
+    return Ground(loaded, prepared, annotations, origin)
+
+
+def origin_of(
+    loaded: LoadedModel,
+    target: TargetProfile,
+    recipe: Recipe,
+    preparation: str,
+    left_out: set[str] | frozenset[str],
+) -> Origin:
+    """What statistics belong to that are collected for these choices."""
+    return Origin(
+        model_sha256=loaded.sha256,
+        preparation=preparation,
+        left_out=tuple(sorted(left_out)),
+        target=target.name,
+        exclude=tuple(sorted(set(recipe.exclude))),
+        include=tuple(sorted(set(recipe.include))),
+        skip_passes=tuple(sorted(set(recipe.skip_passes))),
+    )
+
+
+def _require_meant(recipe: Recipe, *models: ir.Model) -> None:
+    """Refuse patterns that match nothing, neither in the model as given nor as prepared."""
+    recipe.require_matches(
+        (node_name(node), node.op_type) for model in models for node in nodes(model)
+    )
