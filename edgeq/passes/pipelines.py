@@ -16,6 +16,7 @@ from edgeq.errors import EdgeqError
 from edgeq.graph import walk
 from edgeq.passes.dequantize_weights import dequantize_weights
 from edgeq.passes.einsum_to_matmul import einsum_to_matmul
+from edgeq.passes.explicit_pads import explicit_pads
 from edgeq.passes.fold_affine_after import fold_affine_after
 from edgeq.passes.fold_affine_before import fold_affine_before
 from edgeq.passes.fold_constants import fold_constants
@@ -82,6 +83,7 @@ _SHARED: Pipeline = (
          fold_constants, fold_shapes, fold_if, remove_dead, merge_reshapes,
          merge_gathers, merge_slices, merge_concats)
     ),
+    merge_duplicates,
     einsum_to_matmul,
     recognize_layer_norm,
     recognize_gelu,
@@ -90,6 +92,7 @@ _SHARED: Pipeline = (
     recognize_rectifiers,
     Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
             merge_reshapes)),
+    explicit_pads,
     fold_pad,
     Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
     fold_gemm,
