@@ -26,7 +26,7 @@ g (bool k, bool c, float[2] x) => (float[2] y, float[2] z) {
 def test_the_taken_branch_moves_up_and_clashing_names_change():
     found, outcome = apply(fold_if, model(TEXT, k=np.bool_(True)))
     assert outcome.changes == 2
-    assert listing(found).splitlines()[:3] == ["y = Abs(x)", "q = Identity(x)", "p_1 = Exp(q)"]
+    assert listing(found).splitlines()[:3] == ["y = Abs(x)", "q = Identity(x)", "p_2 = Exp(q)"]
     assert "z = If(c)" in listing(found)
 
 
