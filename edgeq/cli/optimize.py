@@ -68,9 +68,7 @@ class _Request:
 @click.option(
     "--report", type=options.PATH, multiple=True, metavar="FILE.json", help="Write the report."
 )
-@click.option(
-    "--no-validate", is_flag=True, help="Measure nothing, and write what could not be compared."
-)
+@click.option("--no-validate", is_flag=True, help="Measure neither arithmetic nor latency.")
 @click.option("--verbose", "-v", is_flag=True, help="List every pass and all that was left alone.")
 @options.quiet_option
 @options.json_option("the report")

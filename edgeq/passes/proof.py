@@ -36,6 +36,12 @@ _SAMPLES = 4
 _RANDOM_SAMPLES = 2
 """How many random samples it runs beside them: where sizes are open, of two sizes."""
 
+_UNSTEADY_SAMPLES = 4
+"""After how many random samples that are answered by rounding alone no more are tried."""
+
+_STEADY = TOLERANCE / _ROUNDING_MARGIN
+"""By how much rounding may move outputs on a random sample that is to tell right from wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -59,27 +65,60 @@ class Proof:
         return self.failure is None and self.samples > 0
 
 
+@dataclass(slots=True)
+class _Run:
+    """A sample and what the original answers to it.
+
+    Attributes:
+        sample: The inputs.
+        answers: The outputs.
+        random: Whether nobody gave the sample.
+        moved: How far each output moves by rounding alone; None while not measured.
+    """
+
+    sample: Sample
+    answers: dict[str, Array]
+    random: bool
+    moved: dict[str, float | str] | None = None
+
+    def allowed(self, name: str, tolerance: float) -> float | None:
+        """How far a candidate's output may be off; None where the output says nothing."""
+        own = 0.0 if self.moved is None else self.moved.get(name, 0.0)
+        if isinstance(own, str):
+            return None
+        wanted = _ROUNDING_MARGIN * own
+        if self.random and wanted > _ROUNDING_LIMIT:
+            return None
+        return max(tolerance, min(wanted, _ROUNDING_LIMIT))
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the outputs are more than rounding, and not all of them zero."""
+        moved = self.moved or {}
+        steady = all(not isinstance(m, str) and m <= _STEADY for m in moved.values())
+        return steady and any(_has_signal(array) for array in self.answers.values())
+
+
 class Reference:
     """What a model answers to a few samples, kept for comparing candidates with it.
 
     Args:
         model: The model that is right by definition.
         given: Samples of its user; the first few are run.
-        random: Random samples; the first few that it runs are kept, the others say nothing.
+        random: Random samples. Kept are the first few that it runs and answers by more than its
+            own rounding; without any such, the first few that it runs.
 
     Attributes:
         problem: Why it does not run the given samples, or, without any, the random ones.
-        runs: Samples and answers.
     """
 
     def __init__(
         self, model: ir.Model, given: Iterable[Sample] = (), random: Iterable[Sample] = ()
     ) -> None:
         self._model = model
-        self._rounding: list[dict[str, float | str]] | None = None
+        self._runs: list[_Run] = []
         self._loads = False
         self.problem: str | None = None
-        self.runs: list[tuple[Sample, dict[str, Array]]] = []
         try:
             session = _open(model)
         except EdgeqError as error:
@@ -87,22 +126,37 @@ class Reference:
             return
         self._loads = True
         for sample in itertools.islice(given, _SAMPLES):
-            self._keep(session, sample)
-            if self.problem is not None:
+            try:
+                self._runs.append(_Run(sample, session.run(sample), random=False))
+            except EdgeqError as error:
+                self.problem = str(error)
                 break
-        asked, problem = bool(self.runs) or self.problem is not None, self.problem
-        wanted = len(self.runs) + _RANDOM_SAMPLES
-        for sample in random:
-            if len(self.runs) == wanted:
-                break
-            self._keep(session, sample)
-        self.problem = problem if asked or self.runs else self.problem or "there are no samples"
+        problem = self._run_random(session, random)
+        if not self._runs and self.problem is None:
+            self.problem = problem or "there are no samples"
 
-    def _keep(self, session: Session, sample: Sample) -> None:
-        try:
-            self.runs.append((sample, session.run(sample)))
-        except EdgeqError as error:
-            self.problem = str(error)
+    def _run_random(self, session: Session, random: Iterable[Sample]) -> str | None:
+        """Keep a few random samples; why the last one that was refused was."""
+        steady: list[_Run] = []
+        others: list[_Run] = []
+        problem = None
+        for sample in random:
+            try:
+                run = _Run(sample, session.run(sample), random=True)
+                run.moved = _moved(session, run, 0)
+            except EdgeqError as error:
+                problem = str(error)
+                continue
+            (steady if run.is_steady else others).append(run)
+            if len(steady) == _RANDOM_SAMPLES or len(others) == _UNSTEADY_SAMPLES:
+                break
+        self._runs += steady or others[:_RANDOM_SAMPLES]
+        return problem
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What the model ran on."""
+        return tuple(run.sample for run in self._runs)
 
     def prove(self, candidate: ir.Model, tolerance: float = TOLERANCE) -> Proof:
         """Compare a candidate's answers with the reference's.
@@ -114,55 +168,78 @@ class Reference:
         """
         if not self._loads:
             return Proof(0.0, 0, None, tolerance)
-        proof = self._compare(candidate, tolerance, [{} for _ in self.runs])
+        proof = self._compare(candidate, tolerance)
         if proof.failure is None:
             return proof
-        if self._rounding is None:
-            self._rounding = self._measure_rounding()
-        return self._compare(candidate, tolerance, self._rounding)
+        self._measure_rounding()
+        return self._compare(candidate, tolerance)
 
-    def _compare(
-        self, candidate: ir.Model, tolerance: float, rounding: list[dict[str, float | str]]
-    ) -> Proof:
-        worst, widest = 0.0, tolerance
+    def _compare(self, candidate: ir.Model, tolerance: float) -> Proof:
+        worst, widest, judged = 0.0, tolerance, 0
         try:
             session = _open(candidate)
-            for (sample, wanted), moved in zip(self.runs, rounding, strict=True):
-                got = session.run(sample)
-                for name, array in wanted.items():
-                    own = moved.get(name, 0.0)
-                    if isinstance(own, str):
+            for run in self._runs:
+                got = session.run(run.sample)
+                limits = {name: run.allowed(name, tolerance) for name in run.answers}
+                judged += any(limit is not None for limit in limits.values()) or not limits
+                for name, limit in limits.items():
+                    if limit is None:
                         continue
-                    error = difference(array, got[name])
-                    allowed = max(tolerance, min(_ROUNDING_MARGIN * own, _ROUNDING_LIMIT))
-                    widest = max(widest, allowed)
-                    if isinstance(error, str) or error > allowed:
-                        failure = f"output {name}: {_told(error)}"
-                        return Proof(worst, len(self.runs), failure, widest)
+                    widest = max(widest, limit)
+                    error = difference(run.answers[name], got[name])
+                    if isinstance(error, str) or error > limit:
+                        return Proof(worst, judged, f"output {name}: {_told(error)}", widest)
                     worst = max(worst, error)
         except EdgeqError as error:
-            return Proof(worst, len(self.runs), str(error), widest)
-        return Proof(worst, len(self.runs), None, widest)
+            return Proof(worst, judged, str(error), widest)
+        if self._runs and not judged:
+            self.problem = "its outputs on random inputs are all rounding"
+        return Proof(worst, judged, None, widest)
 
-    def _measure_rounding(self) -> list[dict[str, float | str]]:
+    def _measure_rounding(self) -> None:
         """How far the original is from itself, rewritten and fed with the last bits changed."""
         try:
-            session = Session(self._model)
-            return [self._moved(session, *run) for run in self.runs]
+            plain, rewritten = _open(self._model), Session(self._model)
+            for run in self._runs:
+                for seed, session in enumerate((plain, rewritten, plain)):
+                    run.moved = _wider(run.moved, _moved(session, run, seed))
         except EdgeqError:
-            return [{} for _ in self.runs]
-
-    def _moved(
-        self, session: Session, sample: Sample, wanted: dict[str, Array]
-    ) -> dict[str, float | str]:
-        got = session.run({name: _nudged(array) for name, array in sample.items()})
-        return {name: difference(array, got[name]) for name, array in wanted.items()}
+            return
 
 
-def _nudged(array: Array) -> Array:
+def _has_signal(array: Array) -> bool:
+    return not isinstance(array, np.ndarray) or bool(np.any(array != 0))
+
+
+def _moved(session: Session, run: _Run, seed: int) -> dict[str, float | str]:
+    """How far outputs move when the last bits of the inputs change."""
+    rng = np.random.default_rng(seed)
+    got = session.run({name: _nudged(array, rng) for name, array in run.sample.items()})
+    return {name: difference(array, got[name]) for name, array in run.answers.items()}
+
+
+def _wider(
+    known: dict[str, float | str] | None, found: dict[str, float | str]
+) -> dict[str, float | str]:
+    """The worse of two measurements, output by output."""
+    if known is None:
+        return found
+    worse: dict[str, float | str] = {}
+    for name, new in found.items():
+        old = known[name]
+        if isinstance(old, str) or isinstance(new, str):
+            worse[name] = old if isinstance(old, str) else new
+        else:
+            worse[name] = max(old, new)
+    return worse
+
+
+def _nudged(array: Array, rng: np.random.Generator) -> Array:
     if not isinstance(array, np.ndarray) or array.dtype != np.float32:
         return array
-    return np.multiply(array, 1 + _NUDGE, dtype=np.float32)
+    signs = rng.integers(0, 2, array.shape) * 2 - 1
+    nudged: Array = np.multiply(array, 1 + signs * _NUDGE).astype(np.float32)
+    return nudged
 
 
 def prove(
@@ -180,7 +257,7 @@ def prove(
         tolerance: Largest difference allowed in a float output, relative to its largest magnitude.
     """
     reference = Reference(original, samples)
-    if reference.problem is not None and not reference.runs:
+    if not reference.samples:
         return Proof(0.0, 0, None)
     return reference.prove(prepared, tolerance)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeq.types import Array, Sample
 
 _IMAGE_RANK = 4
+_STATE_RANK = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ _GUESSES = (
     _Guess(1, 64, 8, integers=2),
     _Guess(1, 64, 8, integers=1),
     _Guess(1, 320, 128, integers=2),
+    _Guess(1, 256, 256, integers=2),
     _Guess(1, 512, 512, integers=2),
     _Guess(1, 1, 1, integers=2),
+    _Guess(1, 640, 16000, integers=2),
 )
 """In the order in which they are tried: a model may refuse most of them."""
 
@@ -78,14 +81,21 @@ def _random(
     if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
         return None
     shape = []
+    batch = _batch_axis(value.shape)
     for axis, dim in enumerate(value.shape):
         if isinstance(dim, int) and dim >= 0:
             shape.append(dim)
             continue
         symbol = str(getattr(dim, "value", None) or f"{value.name}:{axis}")
         inner = guess.side if len(value.shape) == _IMAGE_RANK else guess.length
-        shape.append(sizes.setdefault(symbol, guess.batch if axis == 0 else inner))
+        shape.append(sizes.setdefault(symbol, guess.batch if axis == batch else inner))
     return _draw(value.dtype, shape, guess, rng)
+
+
+def _batch_axis(shape: ir.Shape) -> int:
+    """Where the batch is: first, but for the states of recurrent nodes: [layers, batch, size]."""
+    open_axes = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int) or dim < 0]
+    return 1 if open_axes == [1] and len(shape) == _STATE_RANK else 0
 
 
 def _draw(
