@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from edgeq.types import QuantSpec, TensorRange
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats: TypeAlias = NDArray[np.float64]
+
 _OCTAVES = 10.0
 # Points per free bound of each grid. Every grid covers the two cells around the best of the one
 # before: 33 points over 10 octaves, then steps of 0.08, 0.02 and 0.005 octaves.
@@ -27,6 +29,11 @@ _GRIDS = (33, 9, 9, 9)
 # meet the zero points that round well, and the steps that suit a peak of the distribution.
 _FINAL_ONE = (25, 0.12)
 _FINAL_BOTH = (5, 0.03)
+# Steps from zero up to which the grid of integers is looked at. Farther out a bin of the histogram
+# is at least an eighth of a step wide, and rounding errs by step**2 / 12 whatever the grid.
+_NEAR = 16.0
+_HALVES = 256  # points of the table of what rounds to zero
+_TOGETHER = 2**13  # bins times ranges that are judged at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +65,20 @@ class MeanSquaredError:
         least, most = statistics.minimum, statistics.maximum
         if least == most:
             return TensorRange(least, most)
-        histogram = statistics.histogram
-        lows, highs = _search(histogram, _reach(least, most, spec), spec)
-        best = int(np.argmin(expected_error(histogram, lows, highs, spec)))
+        moments = _Moments.of(statistics.histogram)
+        lows, highs = _search(moments, _reach(least, most, spec), spec)
+        best = int(np.argmin(_expected_error(moments, lows, highs, spec)))
         low = min(max(float(lows[best]), least), most)
         return TensorRange(low, max(min(float(highs[best]), most), low))
 
 
-def expected_error(
-    histogram: Histogram, lows: NDArray[np.float64], highs: NDArray[np.float64], spec: QuantSpec
-) -> NDArray[np.float64]:
+def expected_error(histogram: Histogram, lows: Floats, highs: Floats, spec: QuantSpec) -> Floats:
     """Mean squared error of quantizing to each range, the zero point rounded as it will be.
 
-    Elements count as evenly spread inside a bin [a, b]. With n(t) the clamped integer nearest to
-    t and r(t) = t - n(t), both in steps, the integral of r**2 from 0 to t is
-    n(t) / 12 + r(t)**3 / 3, inside the range and beyond it.
+    Elements count as evenly spread inside a bin. With n(t) the clamped integer nearest to t and
+    r(t) = t - n(t), both in steps, the integral of r**2 from 0 to t is n(t) / 12 + r(t)**3 / 3,
+    inside the range and beyond it. More than :data:`_NEAR` steps from zero rounding counts as
+    step**2 / 12, and clipping follows from moments.
 
     Args:
         histogram: Of the value.
@@ -83,25 +89,36 @@ def expected_error(
     Returns:
         float64 [ranges], in the squared unit of the value.
     """
+    return _expected_error(_Moments.of(histogram), lows, highs, spec)
+
+
+def _expected_error(moments: _Moments, lows: Floats, highs: Floats, spec: QuantSpec) -> Floats:
     scale = (highs - lows) / (spec.qmax - spec.qmin)
-    zero = np.clip(np.rint(spec.qmin - lows / scale), spec.qmin, spec.qmax)[:, None]
-    low, high = histogram.edges_low, histogram.edges_high
-    weights = histogram.counts / histogram.total
-    # Below half of the smallest step every range rounds to zero: one moment serves them all.
-    near = np.maximum(-low, high) <= scale.min() / 2.0
-    to_zero = float((weights * _mean_square(low, high))[near].sum())
-    a, b = low[~near] / scale[:, None], high[~near] / scale[:, None]
-    n_a = np.clip(np.rint(a), spec.qmin - zero, spec.qmax - zero)
-    n_b = np.clip(np.rint(b), spec.qmin - zero, spec.qmax - zero)
-    r_a, r_b = a - n_a, b - n_b
-    across = (n_b - n_a) / 12.0 + (r_b * r_b * r_b - r_a * r_a * r_a) / 3.0
-    # Where both ends round alike the closed form neither cancels nor divides by the width.
-    error = np.where(n_a == n_b, _mean_square(r_a, r_b), across / np.maximum(b - a, 1e-6))
-    far: NDArray[np.float64] = error @ weights[~near]
-    return to_zero + scale**2 * far
+    zero = np.clip(np.rint(spec.qmin - lows / scale), spec.qmin, spec.qmax)
+    least, most = spec.qmin - zero, spec.qmax - zero
+    near = moments.near(float(scale.min()))
+    error = np.empty(scale.size)
+    # A few ranges at once: arrays beyond 128 KiB are mapped anew each time, which costs more.
+    rows = max(_TOGETHER // max(near.edges.size, 1), 1)
+    for part in (slice(k, k + rows) for k in range(0, scale.size, rows)):
+        error[part] = near.error(scale[part], least[part], most[part])
+    low, high = least * scale, most * scale
+    below, above = np.minimum(low, near.low), np.maximum(high, near.high)
+    rounded = (
+        moments.mass_below(above)
+        - moments.mass_below(below)
+        - float(np.diff(moments.mass_below(np.array([near.low, near.high])))[0])
+    )
+    return np.asarray(
+        near.to_zero
+        + error
+        + rounded * scale**2 / 12.0
+        + moments.clipped_below(below, low)
+        + moments.clipped_above(above, high)
+    )
 
 
-def _mean_square(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_square(a: Floats, b: Floats) -> Floats:
     """Mean of t**2 over [a, b]."""
     return (a * a + a * b + b * b) / 3.0
 
@@ -113,21 +130,21 @@ def _reach(least: float, most: float, spec: QuantSpec) -> tuple[float, float]:
 
 
 def _search(
-    histogram: Histogram, reach: tuple[float, float], spec: QuantSpec
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    moments: _Moments, reach: tuple[float, float], spec: QuantSpec
+) -> tuple[Floats, Floats]:
     """Lower and upper bounds of the ranges worth an exact look, the full range among them."""
-    moments = _Moments.of(histogram)
+    model = _Model(moments, reach, spec)
     centre, radius = (_OCTAVES / 2.0, _OCTAVES / 2.0), _OCTAVES / 2.0
     tied = spec.symmetric
     for points in _GRIDS:
-        octaves = _octaves(centre, radius, points, reach, tied=tied)
-        lows, highs = -reach[0] * 2.0 ** -octaves[0], reach[1] * 2.0 ** -octaves[1]
-        best = int(np.argmin(_model(moments, lows, highs, spec)))
-        centre = (float(octaves[0][best]), float(octaves[1][best]))
+        below, above = _octaves(centre, radius, points, reach, tied=tied)
+        error = model(-reach[0] * 2.0**-below, reach[1] * 2.0**-above)
+        best = np.unravel_index(int(np.argmin(error)), error.shape)
+        centre = (float(below[best[0], 0]), float(above[0 if not tied else best[0], best[1]]))
         radius = 2.0 * radius / (points - 1)
     points, radius = _FINAL_BOTH if min(reach) > 0.0 and not tied else _FINAL_ONE
-    octaves = _octaves(centre, radius, points, reach, tied=tied)
-    lows, highs = -reach[0] * 2.0 ** -octaves[0], reach[1] * 2.0 ** -octaves[1]
+    below, above = np.broadcast_arrays(*_octaves(centre, radius, points, reach, tied=tied))
+    lows, highs = -reach[0] * 2.0 ** -below.ravel(), reach[1] * 2.0 ** -above.ravel()
     return np.append(lows, -reach[0]), np.append(highs, reach[1])
 
 
@@ -138,10 +155,10 @@ def _octaves(
     reach: tuple[float, float],
     *,
     tied: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Grid of octaves by which the lower and the upper reach shrink, float64 [ranges] each.
+) -> tuple[Floats, Floats]:
+    """Octaves by which the lower and the upper reach shrink, float64 [lows, 1] and [1, highs].
 
-    A side without reach has nothing to search; ``tied`` sides shrink alike.
+    A side without reach has nothing to search; ``tied`` sides shrink alike, both [ranges, 1].
     """
     below, above = (
         np.clip(np.linspace(each - radius, each + radius, points), 0.0, _OCTAVES)
@@ -149,61 +166,152 @@ def _octaves(
         else np.zeros(1)
         for each, side in zip(centre, reach, strict=True)
     )
-    if tied:
-        return below, below
-    pairs = np.meshgrid(below, above, indexing="ij")
-    return pairs[0].ravel(), pairs[1].ravel()
+    return below[:, None], below[:, None] if tied else above[None, :]
+
+
+class _Model:
+    """Mean squared error by moments: clipping exactly, rounding as step**2 / 12.
+
+    Within half a step of zero, where a Relu leaves much of the mass, rounding goes to zero and
+    costs the square of the element instead. That part depends on the step alone, and comes out of
+    a table.
+    """
+
+    def __init__(self, moments: _Moments, reach: tuple[float, float], spec: QuantSpec) -> None:
+        self._moments = moments
+        self._levels = spec.qmax - spec.qmin
+        most = sum(reach) / self._levels / 2.0
+        self._halves = most * 2.0 ** np.linspace(-_OCTAVES - 1.0, 0.0, _HALVES)
+        ends = np.concatenate([-self._halves, self._halves])
+        mass, second = moments.mass_below(ends), moments.second_below(ends)
+        self._mass = mass[_HALVES:] - mass[:_HALVES]
+        self._second = second[_HALVES:] - second[:_HALVES]
+
+    def __call__(self, lows: Floats, highs: Floats) -> Floats:
+        """Error of each range; the bounds broadcast against each other."""
+        moments = self._moments
+        step = (highs - lows) / self._levels
+        half = np.minimum(step / 2.0, np.maximum(-lows, highs))
+        inside = moments.mass_below(highs) - moments.mass_below(lows)
+        rounded = inside - np.interp(half, self._halves, self._mass)
+        return np.asarray(
+            moments.clipped_below(lows, lows)
+            + moments.clipped_above(highs, highs)
+            + np.interp(half, self._halves, self._second)
+            + rounded * step**2 / 12.0
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Near:
+    """The part of a histogram in which the grid of integers matters.
+
+    Attributes:
+        low: Where it begins.
+        high: Where it ends.
+        to_zero: Mean square of what lies so near to zero that every range rounds it to zero.
+        edges: Edges of the other bins, float64 [edges].
+        densities: By which an antiderivative at those edges is multiplied, so that the sum is its
+            integral over the distribution, float64 [edges].
+    """
+
+    low: float
+    high: float
+    to_zero: float
+    edges: Floats
+    densities: Floats
+
+    def error(self, scale: Floats, least: Floats, most: Floats) -> Floats:
+        """Integral of the squared error over these bins, for scales and clamps of integers."""
+        t = self.edges / scale[:, None]
+        n = np.rint(t)
+        np.minimum(n, most[:, None], out=n)
+        np.maximum(n, least[:, None], out=n)
+        t -= n
+        cubes = t * t
+        cubes *= t
+        integral: Floats = cubes @ self.densities / 3.0 + n @ self.densities / 12.0
+        return integral * scale**3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Moments:
-    """Cumulative moments of the histogram at its edges, float64 [2 * bins] each."""
+    """A histogram of mass 1 and its cumulative moments at the edges, float64 [2 * bins] each."""
 
-    edges: NDArray[np.float64]
-    mass: NDArray[np.float64]
-    first: NDArray[np.float64]
-    second: NDArray[np.float64]
+    low: Floats
+    high: Floats
+    weights: Floats
+    edges: Floats
+    mass: Floats
+    first: Floats
+    second: Floats
 
     @classmethod
     def of(cls, histogram: Histogram) -> _Moments:
         """Of a histogram; its counts are normalized to mass 1."""
         low, high = histogram.edges_low, histogram.edges_high
         weights = histogram.counts / histogram.total
+        edges = _interleaved(low, high)
         each = (weights, weights * (low + high) / 2.0, weights * _mean_square(low, high))
         ends = [np.cumsum(moment) for moment in each]
-        cumulative = [
-            np.stack([end - moment, end], axis=1).ravel()
-            for end, moment in zip(ends, each, strict=True)
-        ]
-        return cls(np.stack([low, high], axis=1).ravel(), *cumulative)
+        mass, first, second = (
+            _interleaved(end - moment, end) for end, moment in zip(ends, each, strict=True)
+        )
+        return cls(low, high, weights, edges, mass, first, second)
 
-    def below(self, x: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The moment of the elements below ``x``, linear inside a bin."""
-        return np.interp(x, self.edges, moment, left=0.0)
+    def mass_below(self, x: Floats) -> Floats:
+        """Mass of the elements below ``x``, linear inside a bin; likewise the other moments."""
+        return np.interp(x, self.edges, self.mass, left=0.0)
+
+    def second_below(self, x: Floats) -> Floats:
+        return np.interp(x, self.edges, self.second, left=0.0)
+
+    def clipped_below(self, x: Floats, bound: Floats) -> Floats:
+        """Integral of (t - bound)**2 over the elements t below ``x``."""
+        first = np.interp(x, self.edges, self.first, left=0.0)
+        error: Floats = (
+            self.second_below(x) - 2.0 * bound * first + bound * bound * self.mass_below(x)
+        )
+        return error
+
+    def clipped_above(self, x: Floats, bound: Floats) -> Floats:
+        """Integral of (t - bound)**2 over the elements t above ``x``."""
+        first = self.first[-1] - np.interp(x, self.edges, self.first, left=0.0)
+        second = self.second[-1] - self.second_below(x)
+        error: Floats = second - 2.0 * bound * first
+        error += bound * bound * (self.mass[-1] - self.mass_below(x))
+        return error
+
+    def near(self, step: float) -> _Near:
+        """The bins between half a step, of the smallest step, and :data:`_NEAR` steps of it."""
+        reach, inner = _NEAR * step, step / 2.0
+        start = int(np.searchsorted(self.low, -reach))
+        stop = max(int(np.searchsorted(self.high, reach, side="right")), start)
+        first = min(max(int(np.searchsorted(self.low, -inner)), start), stop)
+        last = max(min(int(np.searchsorted(self.high, inner, side="right")), stop), first)
+        squares = self.weights[first:last] * _mean_square(
+            self.low[first:last], self.high[first:last]
+        )
+        low = np.concatenate([self.low[start:first], self.low[last:stop]])
+        high = np.concatenate([self.high[start:first], self.high[last:stop]])
+        weights = np.concatenate([self.weights[start:first], self.weights[last:stop]])
+        # A bin without a width, cut by an extremum, gets one: densities are finite.
+        high = np.maximum(high, low + 1e-9 * reach)
+        density = weights / (high - low)
+        edges, densities = _integrating(low, high, density)
+        begin, end = (self.low[start], self.high[stop - 1]) if stop > start else (0.0, 0.0)
+        return _Near(float(begin), float(end), float(squares.sum()), edges, densities)
 
 
-def _model(
-    moments: _Moments, lows: NDArray[np.float64], highs: NDArray[np.float64], spec: QuantSpec
-) -> NDArray[np.float64]:
-    """Mean squared error by moments: clipping exactly, rounding as step**2 / 12.
+def _integrating(low: Floats, high: Floats, density: Floats) -> tuple[Floats, Floats]:
+    """Edges, each once, and the factors of an antiderivative at them; see :class:`_Near`."""
+    if not low.size:
+        return low, density
+    ends = np.append(high[:-1] != low[1:], True)
+    factors = -density
+    factors[1:] += np.where(ends[:-1], 0.0, density[:-1])
+    return np.concatenate([low, high[ends]]), np.concatenate([factors, density[ends]])
 
-    Within half a step of zero, where a Relu leaves much of the mass, rounding goes to zero and
-    costs the square of the element instead.
-    """
-    step = (highs - lows) / (spec.qmax - spec.qmin)
-    half = np.minimum(step / 2.0, np.maximum(-lows, highs))
-    m_low, m_high, m_minus, m_plus = (
-        moments.below(x, moments.mass) for x in (lows, highs, -half, half)
-    )
-    clipped = (
-        moments.below(lows, moments.second)
-        - 2.0 * lows * moments.below(lows, moments.first)
-        + lows**2 * m_low
-        + (moments.second[-1] - moments.below(highs, moments.second))
-        - 2.0 * highs * (moments.first[-1] - moments.below(highs, moments.first))
-        + highs**2 * (moments.mass[-1] - m_high)
-    )
-    to_zero = moments.below(half, moments.second) - moments.below(-half, moments.second)
-    rounded = (m_high - m_low) - (m_plus - m_minus)
-    error: NDArray[np.float64] = clipped + to_zero + rounded * step**2 / 12.0
-    return error
+
+def _interleaved(a: Floats, b: Floats) -> Floats:
+    return np.stack([a, b], axis=1).ravel()

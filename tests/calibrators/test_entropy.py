@@ -4,30 +4,34 @@ import itertools
 
 import numpy as np
 import pytest
-from edgeq_calibrators.entropy import Entropy, _divergence, _intervals, _linear
+from edgeq_calibrators.entropy import Entropy, _Divergence, _linear, _search, _sides
 
 from edgeq.errors import RecipeError
 from edgeq.types import QuantSpec, QuantType, TensorRange
 
 
 def literal_divergence(counts, start, end, levels):
-    """KL(P, Q) written down bin by bin."""
+    """KL(P, Q) written down level by level; a bin that a level's edge cuts is two smaller ones."""
     inside = counts[start:end]
+    if not inside.any():
+        return np.inf
     p = inside.copy()
     p[0] += counts[:start].sum()
     p[-1] += counts[end:].sum()
-    q = np.zeros_like(p)
-    edges = [-(-k * p.size // levels) for k in range(levels + 1)]
+    bins = np.arange(p.size)
+    edges = [k * p.size / levels for k in range(levels + 1)]
+    divergence = 0.0
     for a, b in itertools.pairwise(edges):
-        occupied = p[a:b] > 0
+        part = np.clip(np.minimum(bins + 1, b) - np.maximum(bins, a), 0.0, 1.0)
+        part[part < 1e-9] = 0.0
+        occupied = (part > 0) & (p > 0)
         if occupied.any():
-            q[a:b][occupied] = inside[a:b].sum() / occupied.sum()
-    if not q.sum():
-        return np.inf
-    p, q = p / p.sum(), q / q.sum()
-    if (q[p > 0] == 0).any():
-        return np.inf
-    return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
+            q = (part * inside).sum() / part[occupied].sum() / inside.sum()
+            if q == 0.0:
+                return np.inf
+            here = p[occupied] / p.sum()
+            divergence += (part[occupied] * here * np.log(here / q)).sum()
+    return float(divergence)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -40,11 +44,26 @@ def test_divergence_equals_the_definition(symmetric, sparse, least, most):
     counts[rng.random(2 * bins) < sparse] = 0.0
     centres = (np.arange(2 * bins) + 0.5) / bins - 1.0
     counts[(centres < least) | (centres > most)] = 0.0
-    starts, ends, _ = _intervals(least, most, bins, levels, symmetric=symmetric)
-    found = _divergence(counts, starts, ends, levels)
+    below, above = _sides(least, most, bins, symmetric=symmetric)
+    widths = np.arange(bins, levels, -1)
+    starts, ends = bins - np.minimum(widths, below), bins + np.minimum(widths, above)
+    found = _Divergence(counts, levels)(starts, ends)
     expected = [literal_divergence(counts, s, e, levels) for s, e in zip(starts, ends, strict=True)]
     assert starts.size > 50
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_meets_the_best_of_all_thresholds(seed):
+    """Within 2 % of the least divergence of the 900 thresholds, of which it looks at 120."""
+    data = np.random.default_rng(seed).standard_t(4, 400_000)
+    bins, levels = 1024, 256
+    counts = np.histogram(data, 2 * bins, (-16.0, 16.0))[0].astype(np.float64)
+    divergence = _Divergence(counts, levels)
+    widths = np.arange(bins, levels // 2, -1)
+    least = divergence(bins - widths, bins + widths).min()
+    found = _search(divergence, (bins, bins), bins)
+    assert divergence(np.array([bins - found]), np.array([bins + found]))[0] <= 1.02 * least
 
 
 def test_linear_bins_keep_the_mass(observe):
