@@ -34,7 +34,8 @@ def merge_transposes(model: ir.Model) -> Outcome:
         return Outcome()
     names, version = rewire.Names(model), opset(model)
     answers: list[Answer] = [_merge(node) for node in nodes]
-    remaining = [node for node in nodes if node.graph is not None]
+    answers += [_identity(node) for node in nodes if node.graph is not None]
+    remaining = [n for n in nodes if n.graph is not None and is_op(n, "Transpose")]
     return Outcome.of([*answers, *(_reshape(node, version, names) for node in remaining)])
 
 
@@ -63,6 +64,16 @@ def _is_worth_it(earlier: ir.Node, node: ir.Node) -> bool:
     if feeds_product(node) or data.is_graph_output():
         return False
     return all(is_op(use.node, "Transpose") and use.node.graph is node.graph for use in data.uses())
+
+
+def _identity(node: ir.Node) -> bool:
+    """Say so where all axes stay: an output of the graph may need the node."""
+    order = permutation.of(node)
+    if order is None or order != tuple(sorted(order)):
+        return False
+    node.op_type = "Identity"
+    node.attributes.clear()
+    return True
 
 
 def _reshape(node: ir.Node, version: int, names: Names) -> Answer:

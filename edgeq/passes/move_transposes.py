@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeq.graph.rewire import Names
     from edgeq.passes.layout.permutation import Order
 
-_ROUNDS = 8
+_ROUNDS = 16
 """Moving Transposes of one kind may bring others together; how often that is followed."""
 
 
@@ -39,17 +39,20 @@ def move_transposes(model: ir.Model) -> Outcome:
 
 def _settle(graph: ir.Graph, version: int, names: Names) -> int:
     total = 0
+    absorbing = False
     for _ in range(_ROUNDS):
-        changes = sum(_move(graph, order, version, names) for order in kinds(graph))
+        changes = sum(_move(graph, order, version, names, absorbing) for order in kinds(graph))
         total += changes
-        if not changes:
+        if not changes and absorbing:
             break
+        # A Transpose that took in another kind may be harder to get rid of: that comes second.
+        absorbing = not changes
     return total
 
 
-def _move(graph: ir.Graph, order: Order, version: int, names: Names) -> int:
+def _move(graph: ir.Graph, order: Order, version: int, names: Names, absorbing: bool) -> int:
     changes = 0
-    for region in regions(graph, order, version):
+    for region in regions(graph, order, version, absorbing=absorbing):
         problem = priced(region)
         labels = problem.solve()
         if problem.cost(labels) < problem.cost_now():

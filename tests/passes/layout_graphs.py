@@ -19,7 +19,7 @@ class Sketch:
     shapes: dict = field(default_factory=dict)
     lines: list = field(default_factory=list)
     constants: dict = field(default_factory=dict)
-    others: list = field(default_factory=list)
+    others: dict = field(default_factory=dict)
 
     def name(self):
         return f"v{len(self.lines)}_{len(self.constants)}"
@@ -29,13 +29,13 @@ class Sketch:
         self.constants[name] = np.asarray(data)
         return name
 
-    def add(self, call, shape=None):
+    def add(self, call, shape=None, kind=None):
         name = self.name()
         self.lines.append(f"{name} = {call}")
-        if shape is None:
-            self.others.append(name)
-        else:
+        if shape is not None:
             self.shapes[name] = tuple(shape)
+        if kind is not None:
+            self.others[name] = kind
         return name
 
     def transpose(self, value, order):
@@ -50,7 +50,7 @@ class Sketch:
             for n, a in self.constants.items()
         )
         body = "\n".join(self.lines)
-        ends = ", ".join(outputs)
+        ends = ", ".join(f"{self.others.get(n, 'float[?,?,?,?]')} {n}" for n in outputs)
         head = f"g (float[{batch},4,6,2] x{declared})"
         text = f"{head} => ({ends}) {{\n{body}\n}}"
         return model(text, opset, **self.constants)
@@ -127,7 +127,8 @@ def _reduce(draw, s, v):
         keep = [n if a not in axes else 1 for a, n in enumerate(s.shapes[v])]
         r = s.add(f"ReduceMean<axes={axes}>({v})", keep)
         return s.add(f"Mul({v}, {r})", s.shapes[v])
-    s.add(f"ReduceMax<axes={axes}, keepdims=0>({v})")
+    rank = ",".join("?" * (4 - len(axes)))
+    s.add(f"ReduceMax<axes={axes}, keepdims=0>({v})", kind=f"float[{rank}]")
     return v
 
 
@@ -161,15 +162,21 @@ def _squeeze(draw, s, v):
     ones = [a for a, n in enumerate(s.shapes[v]) if n == 1 and a]
     if ones:
         a = s.constant(np.array([draw(st.sampled_from(ones))]))
-        s.add(f"Squeeze({v}, {a})")
+        s.add(f"Squeeze({v}, {a})", kind="float[?,?,?]")
     return v
 
 
 def _read(draw, s, v):
-    kind = draw(st.sampled_from(["Shape({0})", "Flatten({0})", "ArgMax<axis=2, keepdims=0>({0})"]))
-    s.add(kind.format(v))
+    call, kind = draw(st.sampled_from(READS))
+    s.add(call.format(v), kind=kind)
     return v
 
+
+READS = (
+    ("Shape({0})", "int64[4]"),
+    ("Flatten({0})", "float[?,?]"),
+    ("ArgMax<axis=2, keepdims=0>({0})", "int64[?,?,?]"),
+)
 
 STEPS = (
     _unary, _arithmetic, _arithmetic, _join, _concat, _conv, _conv, _transpose, _transpose, _pad,

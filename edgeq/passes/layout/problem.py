@@ -123,17 +123,28 @@ def priced(region: Region) -> Problem:
 
 def _elements(tensor: Tensor) -> int:
     """How many elements a Transpose moves; 0 where it only changes the shape."""
-    order, shape = tensor.order, tensor.root.shape
-    if permutation.is_free(order, shape):
+    sizes = _sizes(tensor)
+    kept = [axis for axis, size in enumerate(sizes) if size != 1]
+    if permutation.keeps(tensor.order, kept):
         return 0
-    if shape is None:
-        return int(_SYMBOLIC ** (len(order) - 1))
-    batch = 0 if order[0] == 0 else -1
-    sizes = (
-        size if isinstance(size, int) and size >= 0 else 1 if axis == batch else _SYMBOLIC
-        for axis, size in enumerate(shape)
-    )
-    return math.prod(sizes)
+    batch = 0 if tensor.order[0] == 0 else -1
+    unknown = (1 if axis == batch else _SYMBOLIC for axis in range(len(sizes)))
+    return math.prod(known or default for known, default in zip(sizes, unknown, strict=True))
+
+
+def _sizes(tensor: Tensor) -> list[int | None]:
+    """The sizes of a tensor in the order of its root, as far as any value that holds it knows."""
+    found: list[int | None] = [None] * len(tensor.order)
+    held = {tensor.side: tensor.root, **{r.side: r.value for r in tensor.readings}}
+    for side, value in held.items():
+        # Where each axis of the root stands in this value.
+        places = range(len(found)) if side == tensor.side else permutation.inverse(tensor.order)
+        if value.shape is not None:
+            for axis, place in enumerate(places):
+                size = value.shape[place]
+                if isinstance(size, int) and size >= 0:
+                    found[axis] = size
+    return found
 
 
 def _suits(member: Member, label: int) -> bool:

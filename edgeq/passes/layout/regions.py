@@ -103,14 +103,21 @@ def kinds(graph: ir.Graph) -> list[Order]:
     return [o for o, _ in count.most_common() if o != tuple(sorted(o))]
 
 
-def regions(graph: ir.Graph, order: Order, version: int) -> list[Region]:
-    """All parts of a graph that hold Transposes with ``order`` or its inverse."""
-    return _Reader(graph, order, version).regions()
+def regions(graph: ir.Graph, order: Order, version: int, *, absorbing: bool = True) -> list[Region]:
+    """All parts of a graph that hold Transposes with ``order`` or its inverse.
+
+    Args:
+        graph: The graph.
+        order: The order.
+        version: The opset.
+        absorbing: Whether Transposes of other kinds may take in what one of this kind does.
+    """
+    return _Reader(graph, order, version, absorbing=absorbing).regions()
 
 
 class _Reader:
-    def __init__(self, graph: ir.Graph, order: Order, version: int) -> None:
-        self._graph = graph
+    def __init__(self, graph: ir.Graph, order: Order, version: int, *, absorbing: bool) -> None:
+        self._graph, self._absorbing = graph, absorbing
         self._away = (order, permutation.inverse(order))
         self._version = version
         self._outputs = set(graph.outputs)
@@ -138,12 +145,15 @@ class _Reader:
                 continue
             answers = (rule.ports(node, order) for order in self._away)
             ports = next((p for p in answers if p is not None), None)
-            if ports is None or (is_op(node, "Transpose") and feeds_product(node)):
+            if ports is None or (is_op(node, "Transpose") and not self._absorbs(node)):
                 continue
             yield node, rule
             first, *others = _values(node, ports)
             for other in others:
                 self._sides.tie(first, other, 0)
+
+    def _absorbs(self, node: ir.Node) -> bool:
+        return self._absorbing and not feeds_product(node)
 
     def _leaves(self, value: ir.Value) -> bool:
         """Whether a body hands out the value, which is of an outer graph, as it is."""
