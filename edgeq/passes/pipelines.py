@@ -36,6 +36,7 @@ from edgeq.passes.merge_casts import merge_casts
 from edgeq.passes.merge_concats import merge_concats
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.merge_gathers import merge_gathers
+from edgeq.passes.merge_layers import merge_layers
 from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
@@ -94,7 +95,7 @@ _SHARED: Pipeline = (
             merge_reshapes)),
     explicit_pads,
     fold_pad,
-    Repeat((fold_affine_after, fold_affine_before, merge_affine, remove_noops)),
+    Repeat((fold_affine_after, fold_affine_before, merge_affine, merge_layers, remove_noops)),
     fold_gemm,
     merge_duplicates,
     remove_dead,
