@@ -18,7 +18,7 @@ from edgeq.passes.layout import permutation
 from edgeq.passes.pattern import given, ints
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeq.passes.layout.permutation import Order
 
@@ -125,6 +125,16 @@ def _normalizes(node: ir.Node, axes: Sequence[int], count: int) -> bool:
     return any(r.op_type == "Sub" and r.inputs[0] is node.inputs[0] for r in readers) or any(
         n.op_type in ("Sqrt", "Pow") for n in (*readers, *behind)
     )
+
+
+def reduced(node: ir.Node) -> Sequence[int]:
+    """The axes of a reduction; none where it is over all of them."""
+    return ints(node, 1, "axes") or ()
+
+
+def axis(default: int) -> Callable[[ir.Node], Sequence[int]]:
+    """The axis that is an attribute; ``default`` where the operator leaves it out."""
+    return lambda node: (node.attributes.get_int("axis", default),)
 
 
 def picking(node: ir.Node, order: Order) -> Ports | None:

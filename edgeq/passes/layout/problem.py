@@ -109,14 +109,12 @@ def priced(region: Region) -> Problem:
     unit = 2 * len(region.members) + 2
     price = {tensor: (_elements(tensor) + 1) * unit for tensor in region.tensors}
     favoured = _favoured(region)
-    made_by = {t.producer: price[t] for t in region.tensors if t.producer is not None}
+    read_by = {r.member: price[t] for t in region.tensors for r in t.readings if r.member}
     label_price = {}
     for member in region.members:
         best = member.side if favoured is None else favoured
-        prices = [int(label != best) for label in (0, 1)]
-        for label in (0, 1):
-            if not _suits(member, label):
-                prices[label] += made_by.get(member, 0)
+        slow = read_by.get(member, 0) * member.rule.surcharge
+        prices = [int(side != best) + slow * (not _suits(member, side)) for side in (0, 1)]
         label_price[member] = (prices[0], prices[1])
     return Problem(region, price, label_price)
 
@@ -147,13 +145,13 @@ def _sizes(tensor: Tensor) -> list[int | None]:
     return found
 
 
-def _suits(member: Member, label: int) -> bool:
-    """Whether a node that is quickest along the last axis works along it on that side."""
-    default, rank = member.rule.best_last, len(member.order)
-    if default is None:
-        return True
-    axis = member.node.attributes.get_int("axis", default) % rank
-    return (axis if label == member.side else member.order.index(axis)) == rank - 1
+def _suits(member: Member, side: int) -> bool:
+    """Whether a node that is quickest along the last axes works along these on a side."""
+    rank, along = len(member.order), member.rule.along
+    axes = [] if along is None else [axis % rank for axis in along(member.node)]
+    if side != member.side:
+        axes = [member.order.index(axis) for axis in axes]
+    return sorted(axes) == list(range(rank - len(axes), rank))
 
 
 def _favoured(region: Region) -> int | None:
