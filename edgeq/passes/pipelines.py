@@ -82,10 +82,9 @@ _SHARED: Pipeline = (
     lift_half,
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
-         fold_constants, fold_shapes, fold_if, remove_dead, merge_reshapes,
+         fold_constants, fold_shapes, fold_if, remove_dead, merge_duplicates, merge_reshapes,
          merge_gathers, merge_slices, merge_concats, remove_expands)
     ),
-    merge_duplicates,
     einsum_to_matmul,
     recognize_layer_norm,
     recognize_gelu,
