@@ -25,9 +25,15 @@ def infer(model: ir.Model) -> bool:
 def _untyped_if_sequences(model: ir.Model) -> list[tuple[ir.Value, ir.Shape | None]]:
     """The values without a type, where some may be sequences: onnx-ir would call them tensors."""
     found = list(ir.traversal.RecursiveGraphIterator(model.graph))
-    if not any("Sequence" in n.op_type or "Optional" in n.op_type for n in found):
+    if not any(_handles_sequences(n) for n in found):
         return []
     return [(v, v.shape) for n in found for v in n.outputs if v.type is None]
+
+
+def _handles_sequences(node: ir.Node) -> bool:
+    # ReverseSequence is one by its name only: it turns tensors round.
+    named = "Sequence" in node.op_type or "Optional" in node.op_type
+    return named and node.op_type != "ReverseSequence"
 
 
 def _quietly(model: ir.Model, *, strict: bool) -> bool:

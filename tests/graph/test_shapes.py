@@ -15,6 +15,14 @@ def test_types_and_shapes_of_inner_values_are_inferred():
     assert shapes.rank(values(model)["y"]) == 2
 
 
+def test_a_model_that_reverses_sequences_has_none():
+    model = graphs.build(
+        "n (float[2,3] x, int64[3] k) => (float[2,3] z) { y = ReverseSequence(x, k) z = Sin(y) }"
+    )
+    assert shapes.infer(model)
+    assert shapes.static(values(model)["y"]) == (2, 3)
+
+
 def test_inference_that_fails_says_so_and_changes_nothing(caplog):
     model = graphs.build("n (float[2,3] x) => (float[2,3] z) { y = MatMul(x, x) z = Sin(y) }")
     before = graphs.show(model)
