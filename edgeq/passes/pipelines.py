@@ -76,21 +76,26 @@ class Repeat:
 
 Pipeline: TypeAlias = "tuple[Pass | Repeat, ...]"
 
+_RECOGNIZE: Pipeline = (
+    recognize_layer_norm,
+    recognize_gelu,
+    recognize_softmax,
+    recognize_activations,
+    recognize_rectifiers,
+)
+
 _SHARED: Pipeline = (
     inline_functions,
     infer_shapes,
     lift_half,
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
-         fold_constants, fold_shapes, fold_if, remove_dead, merge_duplicates, merge_reshapes,
+         fold_constants, fold_shapes, fold_if, remove_dead, merge_reshapes,
          merge_gathers, merge_slices, merge_concats, remove_expands)
     ),
+    merge_duplicates,
     einsum_to_matmul,
-    recognize_layer_norm,
-    recognize_gelu,
-    recognize_softmax,
-    recognize_activations,
-    recognize_rectifiers,
+    *_RECOGNIZE,
     Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
             merge_reshapes)),
     explicit_pads,
@@ -98,6 +103,7 @@ _SHARED: Pipeline = (
     Repeat((fold_affine_after, fold_affine_before, merge_affine, merge_layers, remove_noops)),
     fold_gemm,
     merge_duplicates,
+    *_RECOGNIZE,
     remove_dead,
 )  # fmt: skip
 
