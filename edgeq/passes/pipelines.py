@@ -50,6 +50,7 @@ from edgeq.passes.recognize_softmax import recognize_softmax
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_expands import remove_expands
 from edgeq.passes.remove_noops import remove_noops
+from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ _SHARED: Pipeline = (
     lift_half,
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
-         fold_constants, fold_shapes, fold_if, remove_dead, merge_reshapes,
+         fold_constants, fold_shapes, fold_if, remove_zero_states, remove_dead, merge_reshapes,
          merge_gathers, merge_slices, merge_concats, remove_expands)
     ),
     merge_duplicates,
