@@ -144,6 +144,6 @@ def _reshape_between(node: ir.Node, view: ir.Node, order: Order) -> None:
     current = view.inputs[0]
     while current is not None and current is not node.inputs[0]:
         if current.shape is not None:
-            current.shape = ir.Shape(permutation.permuted(list(current.shape), back))
+            current.shape = permutation.reordered(current.shape, back)
         producer = current.producer()
         current = None if producer is None else producer.inputs[0]

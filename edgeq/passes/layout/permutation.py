@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import onnx_ir as ir
+
 from edgeq.graph.walk import is_op
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-    import onnx_ir as ir
 
 Order: TypeAlias = "tuple[int, ...]"
 
@@ -37,6 +37,11 @@ def inverse(order: Order) -> Order:
 def permuted(items: Sequence[_T], order: Order) -> tuple[_T, ...]:
     """The items of a source, one an axis, as those of the result."""
     return tuple(items[axis] for axis in order)
+
+
+def reordered(shape: ir.Shape, order: Order) -> ir.Shape:
+    """The shape of what a Transpose makes of ``shape``."""
+    return ir.Shape(permuted(list(shape), order))
 
 
 def keeps(order: Order, axes: Collection[int]) -> bool:

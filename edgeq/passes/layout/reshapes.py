@@ -10,8 +10,6 @@ from edgeq.passes.layout.ports import READER, WRITER, Ports, varies
 from edgeq.passes.pattern import given, ints
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnx_ir as ir
 
     from edgeq.passes.layout.permutation import Order
@@ -71,13 +69,13 @@ def reshaping(node: ir.Node, order: Order) -> Ports | None:
         return None
     if len(output.shape) == len(order):
         free = permutation.is_free(order, output.shape)
-        return WRITER if free and target(permutation.permuted(output.shape, order)) else None
+        return WRITER if free and target(permutation.reordered(output.shape, order)) else None
     if not varies(data, len(order)) or not permutation.is_free(order, data.shape):
         return None
     return READER if target(output.shape) is not None else None
 
 
-def target(shape: Sequence[int | ir.SymbolicDim]) -> list[int] | None:
+def target(shape: ir.Shape) -> list[int] | None:
     """What to tell a Reshape for a shape; None where too much of it is unknown."""
     sizes = [size if isinstance(size, int) and size >= 0 else -1 for size in shape]
     return sizes if sizes.count(-1) <= 1 and (0 not in sizes) else None

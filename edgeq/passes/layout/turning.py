@@ -44,7 +44,7 @@ def _turn_node(member: Member, names: Names) -> None:
     for index in member.ports.outputs:
         output = member.node.outputs[index]
         if output.shape is not None:
-            output.shape = ir.Shape(permutation.permuted(output.shape, member.order))
+            output.shape = permutation.reordered(output.shape, member.order)
 
 
 class _Holders:
@@ -96,7 +96,7 @@ class _Holders:
         output = node.outputs[0]
         output.name, output.type = self._names.value(base), root.type
         if root.shape is not None:
-            output.shape = ir.Shape(permutation.permuted(root.shape, order))
+            output.shape = permutation.reordered(root.shape, order)
         rewire.insert_after(root, [node], self._graph)
         return output
 

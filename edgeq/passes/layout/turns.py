@@ -230,7 +230,7 @@ def reshaping(turn: Turn) -> None:
     if sizes is None:
         return
     if len(sizes) == len(turn.order):
-        sizes = ir.Shape(permutation.permuted(sizes, turn.order))
+        sizes = permutation.reordered(sizes, turn.order)
     turn.set_ints(1, "shape", target(sizes) or [])
 
 
