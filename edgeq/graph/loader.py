@@ -271,6 +271,8 @@ def _settle_inputs(model: ir.Model) -> Iterable[str]:
     """
     both = [value for value in model.graph.inputs if value.is_initializer()]
     if not both:
+        # What becomes a constant later must not have to be an input.
+        model.ir_version = max(model.ir_version, _OPTIONAL_SINCE)
         return ()
     habit = _HABIT_FROM <= len(both) == len(model.graph.initializers)
     if model.ir_version >= _OPTIONAL_SINCE and not habit:

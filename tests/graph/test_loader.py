@@ -258,6 +258,12 @@ def test_a_missing_opset_import_matters_only_if_used():
     assert load(old).model.opset_imports == {"": 1}
 
 
+def test_constants_of_an_old_model_need_not_become_inputs():
+    text = """<ir_version: 3, opset_import: ["": 8]>
+    g (float[2] x) => (float[2] y) { w = Constant <value = float[2] {1, 2}> () y = Add(x, w) }"""
+    assert load(proto(text)).model.ir_version == 4
+
+
 def with_default(ir_version):
     return proto(
         f'<ir_version: {ir_version}, opset_import: ["": 8]>'
