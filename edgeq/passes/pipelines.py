@@ -25,6 +25,7 @@ from edgeq.passes.fold_if import fold_if
 from edgeq.passes.fold_pad import fold_pad
 from edgeq.passes.fold_shapes import fold_shapes
 from edgeq.passes.fold_transpose_into_layer import fold_transpose_into_layer
+from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
@@ -121,7 +122,8 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     Args:
         target: What it shall run on; None for operators of the ONNX standard only.
     """
-    del target
+    if target is not None and target.contrib_operators:
+        return (*OPTIMIZE, fuse_for_onnxruntime)
     return OPTIMIZE
 
 

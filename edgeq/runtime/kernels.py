@@ -13,7 +13,7 @@ import onnx_ir as ir
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 INT8_COMPUTE = frozenset(
     {
@@ -112,6 +112,26 @@ def executed_graph(model: ir.Model, config: SessionConfig | None = None) -> Exec
         path = Path(folder) / "optimized.onnx"
         Session(model, apart, optimized_path=path, what="the candidate")
         return _read(ir.load(path))
+
+
+def fused_model(model: ir.Model, without: Sequence[str] = ()) -> ir.Model:
+    """Let onnxruntime rewrite ``model`` as far as that suits every machine.
+
+    Args:
+        model: The model; not changed.
+        without: Names of graph transformers of onnxruntime to leave out.
+
+    Returns:
+        A model with tensors of its own. Of the interface, only names and order are kept.
+
+    Raises:
+        ModelError: onnxruntime does not load the model.
+    """
+    config = SessionConfig(portable=True, without=tuple(without), entries=_WEIGHTS_APART)
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        Session(model, config, optimized_path=path, what="the candidate")
+        return ir.external_data.load_to_model(ir.load(path))
 
 
 def _read(optimized: ir.Model) -> ExecutedGraph:

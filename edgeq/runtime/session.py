@@ -34,11 +34,15 @@ class SessionConfig:
     Attributes:
         threads: Threads inside an operator; 0 lets onnxruntime choose.
         optimize: Whether onnxruntime may rewrite the graph.
+        portable: Whether it leaves out what suits this machine only: other layouts.
+        without: Names of its graph transformers to leave out.
         entries: ``SessionOptions.add_session_config_entry`` pairs.
     """
 
     threads: int = 0
     optimize: bool = True
+    portable: bool = False
+    without: tuple[str, ...] = ()
     entries: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,10 +69,14 @@ class Session:
         profile_prefix: Path | None = None,
         what: str = "the model",
     ) -> None:
-        options = _options(config or SessionConfig(), optimized_path, profile_prefix)
+        config = config or SessionConfig()
+        options = _options(config, optimized_path, profile_prefix)
         try:
             self._ort = ort.InferenceSession(
-                self._source(model), options, providers=["CPUExecutionProvider"]
+                self._source(model),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(config.without),
             )
         except Exception as error:
             raise ModelError(
@@ -129,9 +137,8 @@ def _options(
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
     level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = (
-        level.ORT_ENABLE_ALL if config.optimize else level.ORT_DISABLE_ALL
-    )
+    most = level.ORT_ENABLE_EXTENDED if config.portable else level.ORT_ENABLE_ALL
+    options.graph_optimization_level = most if config.optimize else level.ORT_DISABLE_ALL
     for key, value in config.entries.items():
         options.add_session_config_entry(key, value)
     if profile_prefix is not None:

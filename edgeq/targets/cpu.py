@@ -86,4 +86,5 @@ CPU = TargetProfile(
     name="cpu",
     summary="onnxruntime's CPU provider on x86-64 and ARM64: uint8 activations, int8 weights",
     kernels=KERNELS,
+    contrib_operators=True,
 )

@@ -80,6 +80,8 @@ class TargetProfile:
         minimum_opset: Default-domain opset that the output needs.
         session_entries: onnxruntime session configuration the target is run with.
         executable_here: Whether edgeq can run the target on this machine.
+        contrib_operators: Whether its runtime has onnxruntime's own operators, those of the domain
+            com.microsoft.
     """
 
     name: str
@@ -92,6 +94,7 @@ class TargetProfile:
     minimum_opset: int = 13
     session_entries: Mapping[str, str] = field(default_factory=dict)
     executable_here: bool = True
+    contrib_operators: bool = False
 
     def kernel(self, op_type: str) -> KernelRow | None:
         """The row of an operator; None where the target has no integer kernel."""
