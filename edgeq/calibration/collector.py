@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from edgeq.calibration.collection import Collection
+from edgeq.calibration.inner_values import InnerValues
 from edgeq.calibration.kept import KeptSamples
-from edgeq.calibration.statistics import Statistics
-from edgeq.errors import CalibrationError, DataError
-from edgeq.graph.expose import expose
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.calibration.observed import Behind, Observed
+from edgeq.calibration.statistics import DEFAULT_LIMIT
+from edgeq.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import onnx_ir as ir
 
     from edgeq.calibration.contract import StatisticKind
-    from edgeq.types import Array, Sample
+    from edgeq.types import Sample
 
 MIN_SAMPLES = 2
 """With one there is nothing to generalize from; that more are wise is said as a warning."""
@@ -103,16 +103,14 @@ class Collector:
         threads: int = 0,
         seed: int = 0,
     ) -> None:
-        exposed = expose(model, values, keep_outputs=False)
-        self._outputs = exposed.outputs
-        self._observed = _Observed(values, kinds)
-        self._fed = [i.name for i in model.graph.inputs if i.name in self._observed.statistics]
-        self._session: Session | None = None
-        if exposed.outputs:
-            what = "the model with its inner values"
-            self._session = Session(exposed.model, SessionConfig(threads), what=what)
+        self._inner = InnerValues(model, values, DEFAULT_LIMIT, threads=threads)
+        self._observed = Observed(values, kinds)
+        self._fed = [i.name for i in model.graph.inputs if i.name and i.name in values]
         self._kept = KeptSamples(seed=seed)
         self._indices: list[int] = []
+        # While the runtime computes one sample, numpy counts the one before: both let go of
+        # Python's lock.
+        self._behind = Behind()
 
     def see(self, index: int, sample: Sample) -> None:
         """Run the model on one more sample.
@@ -124,14 +122,18 @@ class Collector:
         Raises:
             DataError: The model does not run on it; nothing was added then.
         """
-        results = {} if self._session is None else self._session.run(sample)
-        self._observed.see(index, {name: sample[name] for name in self._fed if name in sample})
-        self._observed.see(index, {n: results[output] for n, output in self._outputs.items()})
+        found = self._inner.run(index, sample, self._observed.infinite)
+        # Copies: the caller may fill the same arrays with the next sample.
+        fed = {name: np.array(sample[name]) for name in self._fed if name in sample}
+        arrays = {**found.arrays, **fed}
+        self._behind.do(lambda: self._observed.see(index, arrays, found.summaries))
         self._kept.offer(index, sample)
         self._indices.append(index)
 
     def collection(self) -> Collection:
         """What was found so far; further samples change it."""
+        self._behind.wait()
+        self._observed.settle()
         return Collection(
             self._observed.statistics,
             frozenset(self._observed.infinite),
@@ -178,22 +180,3 @@ def collect(
     if not found.samples:
         raise DataError("there are no samples", remedy="Give at least one; 32 to 512 are usual")
     return found
-
-
-class _Observed:
-    """Statistics of values, of which those drop out that are not finite numbers."""
-
-    def __init__(self, names: Iterable[str], kinds: frozenset[StatisticKind]) -> None:
-        self.statistics = {name: Statistics(kinds) for name in names}
-        self.infinite: set[str] = set()
-
-    def see(self, index: int, arrays: Mapping[str, Array]) -> None:
-        """Take in the values of one sample."""
-        for name, array in arrays.items():
-            if name in self.infinite:
-                continue
-            try:
-                self.statistics[name].update(index, array)
-            except CalibrationError:
-                self.infinite.add(name)
-                del self.statistics[name]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,19 @@ BLOCK = 128
 """Bins of one block: one sign and exponent, 7 mantissa bits."""
 
 _BLOCKS = 512
+_FEW = 2**13
+"""Keys up to which sorting them is faster than counting over all bins there are."""
+
 _SIGN = 0x8000
-_UPPER_HALF = 1 if sys.byteorder == "little" else 0
+_HALVES = np.dtype(
+    {
+        "names": ["upper"],
+        "formats": [np.uint16],
+        "offsets": [2 if sys.byteorder == "little" else 0],
+        "itemsize": 4,
+    }
+)
+"""A float32 of which one sees the upper 16 bits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,7 +108,7 @@ class BinCounter:
     def add(self, sample_index: int, values: NDArray[np.float32]) -> None:
         """Count an array, subsampled if it is larger than the limit.
 
-        Keys wait in a buffer of at most ``3 * limit`` 2-byte entries, because a flush costs
+        Keys wait in a buffer of at most ``5 * limit`` 2-byte entries, because a flush costs
         a hundred microseconds however few keys it counts.
 
         Args:
@@ -105,13 +117,30 @@ class BinCounter:
             values: Finite float32, C-contiguous, one dimension, not empty.
         """
         stride = coprime_stride(values.size, self.limit)
+        self._count(values[sample_index % stride :: stride], stride)
+
+    def add_part(self, size: int, part: NDArray[np.float32]) -> None:
+        """Count an array of which somebody else took the part that :meth:`add` would count.
+
+        Args:
+            size: Elements of the whole array, at least 1.
+            part: Those to count: finite float32, one dimension.
+        """
+        self._count(part, coprime_stride(size, self.limit))
+
+    def add_all(self, values: NDArray[np.float32]) -> None:
+        """Count arrays of at most ``limit`` elements each, laid one behind the other."""
+        self._count(values, 1)
+
+    def _count(self, values: NDArray[np.float32], stride: int) -> None:
         if stride != self._stride:
             self._flush()
             self._stride = stride
-        keys = values.view(np.uint16)[_UPPER_HALF::2][sample_index % stride :: stride].copy()
+        # Copied: the caller's array may be a window on a large one.
+        keys = np.array(values.view(_HALVES)["upper"])
         self._pending.append(keys)
         self._pending_size += keys.size
-        if self._pending_size >= 2 * self.limit:
+        if self._pending_size >= 4 * self.limit:
             self._flush()
 
     def merge(self, other: BinCounter) -> BinCounter:
@@ -150,14 +179,10 @@ class BinCounter:
         """
         numbers, blocks = self.blocks()
         keys = (numbers[:, None] * BLOCK + np.arange(BLOCK)).ravel()
-        seen = blocks.ravel() > 0
-        ends = _keys(np.array([minimum, maximum], np.float32))
-        codes, counts = _sum_by_code(
-            _codes(np.concatenate([keys[seen], ends])),
-            np.concatenate([blocks.ravel()[seen], np.zeros(2, np.int64)]),
-        )
-        # Only an extremum that the stride skipped has been counted nowhere.
-        counts = np.maximum(counts, 1)
+        flat = blocks.ravel()
+        seen = np.flatnonzero(flat)
+        codes, counts = _ascending(keys[seen], flat[seen])
+        codes, counts = _with_ends(codes, counts, _keys(np.array([minimum, maximum], np.float32)))
         low, high = (np.clip(edge, minimum, maximum) for edge in _edges(codes))
         for array in (low, high, counts):
             array.flags.writeable = False
@@ -168,11 +193,29 @@ class BinCounter:
             return
         keys = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
         self._pending, self._pending_size = [], 0
-        dense = np.bincount(keys, minlength=_BLOCKS * BLOCK)
+        if keys.size <= _FEW:
+            self._add_keys(keys)
+            return
+        # Counting 16-bit integers as such takes three times as long.
+        dense = np.bincount(keys.astype(np.intp), minlength=_BLOCKS * BLOCK)
         numbers = np.flatnonzero(np.add.reduceat(dense, np.arange(0, dense.size, BLOCK)))
         self._add_blocks(numbers, dense.reshape(_BLOCKS, BLOCK)[numbers] * self._stride)
 
+    def _add_keys(self, keys: NDArray[np.uint16]) -> None:
+        """Count a few keys."""
+        keys = np.sort(keys, kind="stable").astype(np.int64)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(keys)) + 1])
+        counts = np.diff(starts, append=keys.size) * self._stride
+        block, place = np.divmod(keys[starts], BLOCK)
+        self._allocate(block[np.concatenate([[True], np.diff(block) > 0])])
+        self._counts[self._slots[block], place] += counts
+
     def _add_blocks(self, numbers: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        self._allocate(numbers)
+        self._counts[self._slots[numbers]] += counts
+
+    def _allocate(self, numbers: NDArray[np.int64]) -> None:
+        """Give the blocks of these numbers, each once, a place."""
         new = numbers[self._slots[numbers] < 0]
         if new.size:
             first = self._used
@@ -181,9 +224,9 @@ class BinCounter:
             grown = np.zeros((self._used, BLOCK), np.int64)
             grown[:first] = self._counts
             self._counts = grown
-        self._counts[self._slots[numbers]] += counts
 
 
+@lru_cache(maxsize=4096)
 def coprime_stride(size: int, limit: int) -> int:
     """The smallest stride that counts at most ``limit`` elements and has no factor of ``size``.
 
@@ -214,19 +257,35 @@ def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return (values.view(np.uint32) >> 16).astype(np.int64)
 
 
-def _codes(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Signed bin numbers that ascend with the value; both zeros become 0."""
-    return np.where(keys < _SIGN, keys, _SIGN - keys)
-
-
-def _sum_by_code(
-    codes: NDArray[np.int64], counts: NDArray[np.int64]
+def _ascending(
+    keys: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct codes, ascending, and the sum of the counts of each. Not for empty arrays."""
-    order = np.argsort(codes, kind="stable")
-    ascending = codes[order]
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(ascending)) + 1])
-    return ascending[starts], np.add.reduceat(counts[order], starts)
+    """From ascending keys to signed bin numbers that ascend with the value.
+
+    Positive keys are those numbers; negative ones ascend with the magnitude. Both zeros become 0.
+    """
+    split = int(np.searchsorted(keys, _SIGN))
+    codes = np.concatenate([_SIGN - keys[: split - 1 if split else None : -1], keys[:split]])
+    counts = np.concatenate([counts[: split - 1 if split else None : -1], counts[:split]])
+    twice = np.flatnonzero(np.diff(codes) == 0)
+    if twice.size:
+        counts[twice] += counts[twice + 1]
+        codes, counts = np.delete(codes, twice + 1), np.delete(counts, twice + 1)
+    return codes, counts
+
+
+def _with_ends(
+    codes: NDArray[np.int64], counts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """With the bins of the extrema, which count once where the stride skipped them."""
+    low, high = (int(key) if key < _SIGN else _SIGN - int(key) for key in ends)
+    before = [low] if not codes.size or low < codes[0] else []
+    after = [high] if (not codes.size and high > low) or (codes.size and high > codes[-1]) else []
+    once = np.ones(1, np.int64)
+    return (
+        np.concatenate([np.array(before, np.int64), codes, np.array(after, np.int64)]),
+        np.concatenate([once[: len(before)], counts, once[: len(after)]]),
+    )
 
 
 def _edges(codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

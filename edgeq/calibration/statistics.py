@@ -18,7 +18,7 @@ from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram
 from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,7 +48,7 @@ class SampleView:
         minima: Exact minimum in the sample, float32 [samples].
         maxima: Exact maximum in the sample, float32 [samples].
         sums: Sum of the sample's elements, float64 [samples], within 1e-6 of the sum of their
-            magnitudes.
+            magnitudes; for large values, which the runtime sums in float32, within 1e-4.
     """
 
     indices: NDArray[np.int32]
@@ -105,16 +105,66 @@ class Statistics:
             # Adding 0.0 turns -0.0 into 0.0, whose order min() would otherwise let through.
             low, high = float(flat.min()) + 0.0, float(flat.max()) + 0.0
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise CalibrationError(
-                f"sample {sample_index} makes NaN, infinity or a number beyond float32",
-                remedy="Check the sample and its preprocessing, or exclude the node",
-            )
+            raise _not_finite(sample_index)
         if StatisticKind.SAMPLE_EXTREMA in self.kinds:
             self._record(sample_index, low, high, _sum(flat))
         if StatisticKind.HISTOGRAM in self.kinds:
             self._bins.add(sample_index, flat)
+        self._include(flat.size, low, high)
+
+    def update_summary(
+        self, sample_index: int, size: int, extrema: tuple[float, float], total: float, part: Array
+    ) -> None:
+        """Observe an array of which somebody else found what is to know.
+
+        Args:
+            sample_index: As for :meth:`update`.
+            size: Its number of elements.
+            extrema: Its exact minimum and maximum, finite.
+            total: The sum of its elements, finite.
+            part: Its elements ``[sample_index % stride :: stride]`` in C order, where the stride is
+                :func:`~edgeq.calibration.histogram.coprime_stride` of the size and the limit.
+        """
+        if not size:
+            return
+        low, high = extrema[0] + 0.0, extrema[1] + 0.0
+        if StatisticKind.SAMPLE_EXTREMA in self.kinds:
+            self._record(sample_index, low, high, total)
+        if StatisticKind.HISTOGRAM in self.kinds:
+            self._bins.add_part(size, _as_float32(part).ravel())
+        self._include(size, low, high)
+
+    def update_rows(self, indices: Sequence[int], arrays: Sequence[Array]) -> None:
+        """Observe small arrays of equal size, one a sample, at once.
+
+        To the bit what :meth:`update` would find one after the other.
+
+        Args:
+            indices: Of the samples.
+            arrays: Of at most ``limit`` elements each.
+
+        Raises:
+            CalibrationError: As for :meth:`update`; nothing was added then.
+        """
+        rows = np.stack([_as_float32(array).ravel() for array in arrays])
+        if not rows.size:
+            return
+        with np.errstate(invalid="ignore"):
+            lows, highs = rows.min(axis=1) + np.float32(0), rows.max(axis=1) + np.float32(0)
+        finite = np.isfinite(lows) & np.isfinite(highs)
+        if not finite.all():
+            raise _not_finite(indices[int(np.argmin(finite))])
+        if StatisticKind.SAMPLE_EXTREMA in self.kinds:
+            totals = _sums(rows)
+            for record in zip(indices, lows.tolist(), highs.tolist(), totals, strict=True):
+                self._record(*record)
+        if StatisticKind.HISTOGRAM in self.kinds:
+            self._bins.add_all(rows.ravel())
+        self._include(rows.size, float(lows.min()), float(highs.max()))
+
+    def _include(self, size: int, low: float, high: float) -> None:
         self._frozen = None
-        self.count += flat.size
+        self.count += size
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
 
@@ -294,6 +344,13 @@ class Statistics:
             )
 
 
+def _not_finite(sample_index: int) -> CalibrationError:
+    return CalibrationError(
+        f"sample {sample_index} makes NaN, infinity or a number beyond float32",
+        remedy="Check the sample and its preprocessing, or exclude the node",
+    )
+
+
 def _as_float32(array: Array) -> NDArray[np.float32]:
     given = np.asarray(array)
     if given.dtype.kind not in "biufV":  # V: bfloat16 and float8 of ml_dtypes
@@ -303,14 +360,21 @@ def _as_float32(array: Array) -> NDArray[np.float32]:
 
 
 def _sum(flat: NDArray[np.float32]) -> float:
-    """Sum in float64 of float32 sums of short rows: twice as fast as float64 throughout.
+    return _sums(flat[None, :])[0]
 
-    A row of 1024 is added pairwise, so its error is below 16 float32 roundings of the sum of its
-    magnitudes (Higham, "The accuracy of floating point summation", 1993): 1e-6.
+
+def _sums(rows: NDArray[np.float32]) -> list[float]:
+    """Sum of each row in float64 of float32 sums of short stretches: twice as fast as float64.
+
+    A stretch of 1024 is added pairwise, so its error is below 16 float32 roundings of the sum of
+    its magnitudes (Higham, "The accuracy of floating point summation", 1993): 1e-6.
     """
-    whole = flat.size - flat.size % _ROW
+    whole = rows.shape[1] - rows.shape[1] % _ROW
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = flat[:whole].reshape(-1, _ROW).sum(axis=1)
-        total = float(rows.sum(dtype=np.float64))
-    total += float(flat[whole:].sum(dtype=np.float64))
-    return total if math.isfinite(total) else float(flat.sum(dtype=np.float64))
+        stretches = rows[:, :whole].reshape(rows.shape[0], -1, _ROW).sum(axis=2)
+        totals = stretches.astype(np.float64).sum(axis=1)
+    totals += rows[:, whole:].astype(np.float64).sum(axis=1)
+    return [
+        total if math.isfinite(total) else float(row.sum(dtype=np.float64))
+        for total, row in zip(totals.tolist(), rows, strict=True)
+    ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from edgeq.calibration.contract import Calibrator
     from edgeq.calibration.histogram import Histogram
@@ -96,8 +97,9 @@ def choose_ranges(
             continue
         context = context_of(known[ref.name])
         useful = useful_bounds(known[ref.name])
+        distribution = _Distribution.of(seen.histogram, useful)
         offers = [
-            _offer(name, calibrator, seen, spec, context, useful)
+            _offer(name, calibrator, seen, spec, context, useful, distribution)
             for name, calibrator in calibrators.items()
         ]
         chosen[ref.name] = max(offers, key=lambda offer: offer.sqnr_db or 0.0)
@@ -120,6 +122,7 @@ def _offer(
     spec: QuantSpec,
     context: CalibrationContext,
     useful: tuple[float, float],
+    distribution: _Distribution,
 ) -> ChosenRange:
     try:
         bounds = calibrator.range(seen, spec, context)
@@ -133,7 +136,7 @@ def _offer(
             remedy="Report it to its author; edgeq.testing.check_calibrator shows the fault",
         )
     bounds = _within(_within(bounds, (seen.minimum, seen.maximum)), useful)
-    return ChosenRange(bounds, name, expected_sqnr_db(seen.histogram, bounds, spec, useful))
+    return ChosenRange(bounds, name, distribution.sqnr_db(bounds, spec))
 
 
 def _within(bounds: TensorRange, limits: tuple[float, float]) -> TensorRange:
@@ -159,16 +162,50 @@ def expected_sqnr_db(
         spec: Integer type and symmetry.
         useful: Outside of these bounds the value counts as being at the bound.
     """
-    params = affine.params_for_range(bounds, spec)
-    step, zero = float(params.scale), int(params.zero_point)
-    low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)
-    centers = np.clip((histogram.edges_low + histogram.edges_high) / 2, *useful)
-    counts = histogram.counts.astype(np.float64)
-    beyond = np.maximum(low - centers, centers - high)
-    rounding = np.where(centers == 0.0, 0.0, step * step / 12)
-    error = np.where(beyond > 0, beyond * beyond, rounding)
-    signal = float(np.dot(counts, centers * centers))
-    noise = float(np.dot(counts, error))
-    if noise <= 0.0 or signal <= 0.0:
-        return 200.0
-    return float(10 * np.log10(signal / noise))
+    return _Distribution.of(histogram, useful).sqnr_db(bounds, spec)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Distribution:
+    """A histogram as points with counts, cut where consumers saturate.
+
+    Attributes:
+        centers: Ascending, float64 [bins].
+        moments: Sums of counts, of counts * centers and of counts * centers**2 before each bin,
+            float64 [3, bins + 1]; zeros, which have no error, do not count.
+    """
+
+    centers: NDArray[np.float64]
+    moments: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, histogram: Histogram, useful: tuple[float, float]) -> _Distribution:
+        centers = (histogram.edges_low + histogram.edges_high) / 2
+        np.clip(centers, *useful, out=centers)
+        counts = histogram.counts * (centers != 0.0)
+        moments = np.zeros((3, centers.size + 1))
+        firsts = counts * centers
+        for row, moment in zip(moments, (counts, firsts, firsts * centers), strict=True):
+            np.cumsum(moment, out=row[1:])
+        return cls(centers, moments)
+
+    def sqnr_db(self, bounds: TensorRange, spec: QuantSpec) -> float:
+        """See :func:`expected_sqnr_db`."""
+        params = affine.params_for_range(bounds, spec)
+        step, zero = float(params.scale), int(params.zero_point)
+        low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)
+        start = int(np.searchsorted(self.centers, low))
+        stop = int(np.searchsorted(self.centers, high, side="right"))
+        whole = self.moments[:, -1]
+        rounded = float(self.moments[0, stop] - self.moments[0, start]) * step * step / 12
+        clipped = _about(low, self.moments[:, start]) + _about(high, whole - self.moments[:, stop])
+        noise, signal = rounded + clipped, float(whole[2])
+        if noise <= 0.0 or signal <= 0.0:
+            return 200.0
+        return float(10 * np.log10(signal / noise))
+
+
+def _about(bound: float, moments: NDArray[np.float64]) -> float:
+    """Sum of counts * (center - bound)**2."""
+    mass, first, second = moments.tolist()
+    return float(max(second - 2.0 * bound * first + bound * bound * mass, 0.0))

@@ -1,0 +1,202 @@
+"""Runs a model so that its inner values can be observed: small ones whole, large ones condensed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.calibration.histogram import coprime_stride
+from edgeq.errors import DataError
+from edgeq.graph.condense import Condensed, condense, is_large
+from edgeq.graph.expose import expose
+from edgeq.runtime.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.types import Array, Sample
+
+_WHAT = "the model with its inner values"
+_AT_ONCE = 2**24
+"""Elements of all large values together that may come out whole where their sizes are unknown."""
+
+_REMEMBERED = 4096
+"""Shapes of samples of which the sizes of the values are remembered."""
+
+_ONE_ELEMENT = 2**40
+"""A step that takes the first element alone."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Summary:
+    """A large value in one sample, as far as statistics need it.
+
+    Attributes:
+        size: Number of elements.
+        minimum: Exact.
+        maximum: Exact.
+        total: Sum as the runtime makes it, in float32.
+        part: The elements that enter the histogram.
+    """
+
+    size: int
+    minimum: float
+    maximum: float
+    total: float
+    part: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The inner values of one sample.
+
+    Attributes:
+        arrays: Whole values by name.
+        summaries: Condensed ones by name.
+    """
+
+    arrays: Mapping[str, Array]
+    summaries: Mapping[str, Summary]
+
+
+class InnerValues:
+    """A model whose inner values come out of every run.
+
+    Args:
+        model: Not changed.
+        values: Names; inputs, constants and what is inside of loops are left out.
+        limit: Elements of a value that enter the histogram at most.
+        threads: Threads of the session; 0 lets onnxruntime choose.
+    """
+
+    def __init__(
+        self, model: ir.Model, values: Sequence[str], limit: int, *, threads: int = 0
+    ) -> None:
+        self._limit = limit
+        self._config = SessionConfig(threads)
+        self._open_whole: Callable[[], Session] = lambda: Session(
+            expose(model, values, keep_outputs=False).model, self._config, what=_WHAT
+        )
+        self._whole: Session | None = None
+        exposed = expose(model, values, keep_outputs=False)
+        self._outputs = exposed.outputs
+        by_output = {output.name: output for output in exposed.model.graph.outputs}
+        large = {
+            name: by_output[output]
+            for name, output in exposed.outputs.items()
+            # What an If hands up may be empty, and the least of nothing is an error.
+            if name == output and is_large(by_output[output], limit)
+        }
+        self._condensed = condense(exposed.model, list(large.values())) if large else {}
+        known = [one.elements for one in self._condensed.values()]
+        self._fixed = tuple(size for size in known if size is not None)
+        self._sizes: dict[object, tuple[int, ...]] = {}
+        self._usual: int | None = None
+        self._session: Session | None = None
+        if exposed.outputs:
+            self._session = Session(exposed.model, self._config, what=_WHAT)
+
+    def run(self, index: int, sample: Sample, unwanted: frozenset[str] | set[str]) -> Findings:
+        """Run the model once.
+
+        Args:
+            index: Of the sample; moves the part of a large value that is looked at.
+            sample: What the model is fed.
+            unwanted: Names of values that may be left out.
+
+        Raises:
+            DataError: The model does not run on the sample.
+        """
+        if self._session is None:
+            return Findings({}, {})
+        try:
+            results, summaries = self._run(self._session, index, sample)
+        except DataError:
+            if not self._condensed:
+                raise
+            # Reducing may fail where the model itself does not: on a value without elements.
+            return Findings(self._run_whole(sample, list(self._outputs)), {})
+        # NaN may pass the extrema unnoticed, but not the sum, which may also just be too large.
+        doubtful = [name for name, found in summaries.items() if not _is_finite(found)]
+        arrays = {n: results[o] for n, o in self._outputs.items() if n not in self._condensed}
+        if doubtful:
+            summaries = {n: s for n, s in summaries.items() if n not in doubtful}
+            arrays |= self._run_whole(sample, [name for name in doubtful if name not in unwanted])
+        return Findings(arrays, summaries)
+
+    def _run_whole(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
+        if not names:
+            return {}
+        if self._whole is None:
+            self._whole = self._open_whole()
+        results = self._whole.run(sample, [self._outputs[name] for name in names])
+        return {name: results[self._outputs[name]] for name in names}
+
+    def _run(
+        self, session: Session, index: int, sample: Sample
+    ) -> tuple[dict[str, Array], dict[str, Summary]]:
+        if not self._condensed:
+            return session.run(sample), {}
+        key = tuple((name, np.shape(array)) for name, array in sorted(sample.items()))
+        known = len(self._fixed) == len(self._condensed)
+        sizes = self._fixed if known else self._sizes.get(key)
+        if sizes is None and (self._usual is None or self._usual > _AT_ONCE):
+            sizes = self._learn(key, self._sizes_in(self._run_by(session, sample, _ONE_ELEMENT)))
+        if sizes is not None:
+            strides = [coprime_stride(max(size, 1), self._limit) for size in sizes]
+            results = self._run_by(session, sample, strides, index)
+            if self._sizes_in(results) == sizes:
+                return results, self._summaries(results, sizes)
+        # Sizes that differ for inputs of one shape are not foreseen: everything comes out.
+        results = self._run_by(session, sample, 1)
+        sizes = self._learn(key, self._sizes_in(results))
+        return results, self._summaries(results, sizes, index)
+
+    def _run_by(
+        self, session: Session, sample: Sample, step: int | Sequence[int], index: int = 0
+    ) -> dict[str, Array]:
+        steps = [step] * len(self._condensed) if isinstance(step, int) else step
+        feed = dict(sample)
+        for one, by in zip(self._condensed.values(), steps, strict=True):
+            feed[one.start] = np.array([index % by], np.int64)
+            feed[one.step] = np.array([by], np.int64)
+        return session.run(feed)
+
+    def _sizes_in(self, results: Mapping[str, Array]) -> tuple[int, ...]:
+        return tuple(_size(one, results) for one in self._condensed.values())
+
+    def _learn(self, key: object, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(self._sizes) >= _REMEMBERED:
+            self._sizes.clear()
+        self._sizes[key] = sizes
+        self._usual = sum(sizes)
+        return sizes
+
+    def _summaries(
+        self, results: Mapping[str, Array], sizes: Sequence[int], index: int | None = None
+    ) -> dict[str, Summary]:
+        """Of each condensed value; with an index, the part is still the whole."""
+        found = {}
+        for (name, one), size in zip(self._condensed.items(), sizes, strict=True):
+            part = results[one.part]
+            if index is not None:
+                stride = coprime_stride(max(size, 1), self._limit)
+                part = part[index % stride :: stride]
+            low, high = float(results[one.minimum]), float(results[one.maximum])
+            found[name] = Summary(size, low, high, float(results[one.total]), part)
+        return found
+
+
+def _size(one: Condensed, results: Mapping[str, Array]) -> int:
+    if one.elements is not None:
+        return one.elements
+    return int(results[one.size or ""])
+
+
+def _is_finite(found: Summary) -> bool:
+    return all(math.isfinite(each) for each in (found.minimum, found.maximum, found.total))
