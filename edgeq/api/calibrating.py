@@ -13,13 +13,14 @@ from edgeq.api.measuring import input_specs
 from edgeq.api.options import resolve_recipe
 from edgeq.api.stages import Stages
 from edgeq.api.tables import opened
+from edgeq.calibration.collection import Collection
 from edgeq.calibration.collector import Collector, SampleStream
 from edgeq.calibration.discovery import AUTO
 from edgeq.calibration.manifest import Facts
 from edgeq.calibration.origin import Draw, sample_digest
 from edgeq.calibration.sources import open_source
 from edgeq.calibration.table import table_of
-from edgeq.errors import CalibrationError, RecipeError
+from edgeq.errors import CalibrationError, EdgeqError, RecipeError
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.targets import target_named
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from edgeq.calibration.collection import Collection
+    from edgeq.calibration.contract import StatisticKind
     from edgeq.calibration.sources import SampleSource
     from edgeq.calibration.table import CalibrationTable
     from edgeq.graph.loader import LoadedModel
@@ -175,32 +176,54 @@ class _Run:
             return index % count == number and index not in done
 
         begun = self._begin(model, data, lambda index: index < PROOF_SAMPLES or mine(index))
-        kept = self._continued(begun.facts, earlier)
+        kept = self._continued(begun, earlier)
         if earlier is not None and earlier.complete:
             return earlier
         collector = Collector(
             begun.ground.prepared.model,
             begun.ground.observed,
-            required_kinds(calibrators_for(AUTO)),
+            _kinds(),
             threads=self.threads,
             seed=self.seed,
         )
-        length = begun.source.length_hint()
-        total = None if length is None else len(range(number, length, count))
-        pace = _Pace(self.checkpoint)
-        complete, seen = True, len(done)
+        complete = self._see_all(begun, collector, mine, kept)
+        return begun.table(kept.merge(collector.collection()), complete=complete)
+
+    def _see_all(
+        self,
+        begun: _Begun,
+        collector: Collector,
+        mine: Callable[[int], bool],
+        kept: Collection,
+    ) -> bool:
+        """Read the samples; whether none is left."""
+
+        def so_far() -> CalibrationTable:
+            return begun.table(kept.merge(collector.collection()), complete=False)
+
+        pace, total, seen = _Pace(self.checkpoint), self._total(begun), kept.samples
         with begun.stages.stage("calibrate"):
-            for index, sample in begun.stream:
-                if not mine(index):
-                    continue
-                if self.stop():
-                    complete = False
-                    break
-                collector.see(index, sample)
-                seen += 1
-                self.progress.samples(seen, total)
-                pace.maybe(lambda: begun.table(_both(kept, collector.collection()), complete=False))
-        return begun.table(_both(kept, collector.collection()), complete=complete)
+            try:
+                for index, sample in begun.stream:
+                    if not mine(index):
+                        continue
+                    if self.stop():
+                        return False
+                    collector.see(index, sample)
+                    seen += 1
+                    self.progress.samples(seen, total)
+                    pace.maybe(so_far)
+            except EdgeqError:
+                # A damaged file among thousands: once it is mended, the run can go on.
+                if collector.collection().samples:
+                    self.checkpoint(so_far())
+                raise
+        return True
+
+    def _total(self, begun: _Begun) -> int | None:
+        number, count = self.shard
+        length = begun.source.length_hint()
+        return None if length is None else len(range(number, length, count))
 
     def distributed(
         self, model: object, data: object, executor: Executor, earlier: CalibrationTable | None
@@ -208,7 +231,7 @@ class _Run:
         """Have the samples read by others, in parts."""
         model, data = portable(model, data)
         begun = self._begin(model, data, lambda index: index < PROOF_SAMPLES)
-        found = self._continued(begun.facts, earlier)
+        found = self._continued(begun, earlier)
         if earlier is not None and earlier.complete:
             return earlier
         done, length = _indices(earlier), begun.source.length_hint()
@@ -219,21 +242,14 @@ class _Run:
             )
             for shard in split(self.shard, executor, length)
         ]  # fmt: skip
-        number, count = self.shard
-        total = None if length is None else len(range(number, length, count))
-        pace, finished = _Pace(self.checkpoint), 0
+        pace, total, finished = _Pace(self.checkpoint), self._total(begun), 0
         with begun.stages.stage("calibrate"):
             for part in run_tasks(executor, run_task, tasks, self.stop):
                 begun.require_same_run(part)
-                found = _both(found, part.collection)
+                found = found.merge(part.collection)
                 finished += 1
                 self.progress.samples(found.samples, total)
                 pace.maybe(lambda found=found: begun.table(found, complete=False))  # type: ignore[misc]
-        if found is None:
-            raise CalibrationError(
-                "it was interrupted before any part was finished",
-                remedy="Start it again, and let it run longer",
-            )
         return begun.table(found, complete=finished == len(tasks))
 
     def _begin(self, model: object, data: object, wanted: Callable[[int], bool]) -> _Begun:
@@ -259,10 +275,11 @@ class _Run:
         )
         return _Begun(ground, source, stream, facts, stages)
 
-    def _continued(self, facts: Facts, earlier: CalibrationTable | None) -> Collection | None:
+    def _continued(self, begun: _Begun, earlier: CalibrationTable | None) -> Collection:
         """What is there already, where it is of this very run."""
         if earlier is None:
-            return None
+            return Collection.empty(begun.ground.observed, _kinds(), self.seed)
+        facts = begun.facts
         difference = earlier.facts.difference(facts, _PLACES)
         if difference is None and earlier.facts.shards != facts.shards:
             difference = f"the shard is {earlier.facts.shards} in the table, {facts.shards} here"
@@ -345,8 +362,9 @@ class _Pace:
             self._last = time.monotonic()
 
 
-def _both(one: Collection | None, other: Collection) -> Collection:
-    return other if one is None else one.merge(other)
+def _kinds() -> frozenset[StatisticKind]:
+    """What all installed calibrators read, so that one of them can be chosen later."""
+    return required_kinds(calibrators_for(AUTO))
 
 
 def _indices(table: CalibrationTable | None) -> frozenset[int]:

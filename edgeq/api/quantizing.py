@@ -11,7 +11,7 @@ from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
-from edgeq.api.tables import opened, require_prepared_alike, require_usable
+from edgeq.api.tables import require_prepared_alike, require_usable
 from edgeq.calibration.collector import SampleStream, collect
 from edgeq.calibration.sources import open_source
 from edgeq.errors import RecipeError
@@ -184,7 +184,7 @@ def _from_table(
     with stages.stage("load"):
         loaded = load(model)
         wanted = origin_of(loaded, options.target, options.recipe, "", frozenset())
-        table = require_usable(opened(given), wanted, allow_partial=allow_partial)
+        table = require_usable(given, wanted, allow_partial=allow_partial)
     with stages.stage("prepare"):
         ground = lay_ground(
             loaded,

@@ -35,11 +35,14 @@ def merge_tables(
         CalibrationError: A file is no table, or they are not the shards of one run.
     """
     loaded = [opened(each) for each in given]
-    names = [
-        f"table {number}" if isinstance(each, CalibrationTable) else str(Path(each))
-        for number, each in enumerate(given, start=1)
-    ]
+    names = [_name(each, f"table {number}") for number, each in enumerate(given, start=1)]
     return tables.merge(loaded, names, allow_partial=allow_partial)
+
+
+def _name(
+    table: CalibrationTable | str | os.PathLike[str], otherwise: str = "the calibration table"
+) -> str:
+    return otherwise if isinstance(table, CalibrationTable) else str(Path(table))
 
 
 def opened(table: CalibrationTable | str | os.PathLike[str]) -> CalibrationTable:
@@ -48,12 +51,15 @@ def opened(table: CalibrationTable | str | os.PathLike[str]) -> CalibrationTable
 
 
 def require_usable(
-    table: CalibrationTable, wanted: Origin, *, allow_partial: bool = False
+    given: CalibrationTable | str | os.PathLike[str],
+    wanted: Origin,
+    *,
+    allow_partial: bool = False,
 ) -> CalibrationTable:
     """The table, where it can stand for calibration data.
 
     Args:
-        table: The table.
+        given: The table, or its file.
         wanted: The model and choices at hand; their preparation, which takes time, is not looked
             at here.
         allow_partial: Whether it may lack samples.
@@ -61,27 +67,26 @@ def require_usable(
     Raises:
         CalibrationError: It is for something else, or not finished.
     """
+    table, where = opened(given), _name(given)
     there = table.facts.origin
     same = replace(wanted, preparation=there.preparation, left_out=there.left_out)
     difference = there.difference(same, PLACES)
     if difference is not None:
         raise CalibrationError(
             f"it was collected for something else: {difference}",
-            where="the calibration table",
+            where=where,
             remedy=_AGAIN,
         )
     lacking = table.lacking()
     if lacking is not None and not allow_partial:
         raise CalibrationError(
             f"it is not complete: {lacking}",
-            where="the calibration table",
+            where=where,
             remedy="Finish it with edgeq calibrate --resume or edgeq table merge, or take what "
             "there is with --allow-partial",
         )
     if not table.collection.samples:
-        raise CalibrationError(
-            "it holds no samples", where="the calibration table", remedy="Calibrate again"
-        )
+        raise CalibrationError("it holds no samples", where=where, remedy="Calibrate again")
     return table
 
 

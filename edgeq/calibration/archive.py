@@ -46,7 +46,7 @@ class ArchiveWriter:
     def add(self, name: str, array: Array) -> None:
         """Write an array."""
         buffer = io.BytesIO()
-        npy_format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        npy_format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
         self._write(name + _NPY, buffer.getvalue())
 
     def close(self, manifest: dict[str, Any]) -> None:

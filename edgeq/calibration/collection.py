@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.calibration.kept import KeptSamples
+from edgeq.calibration.statistics import Statistics
 from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from edgeq.calibration.kept import KeptSamples
-    from edgeq.calibration.statistics import Statistics
+    from edgeq.calibration.contract import StatisticKind
     from edgeq.types import IntArray
 
 
@@ -34,6 +35,16 @@ class Collection:
     infinite: frozenset[str]
     kept: KeptSamples
     indices: IntArray
+
+    @classmethod
+    def empty(cls, values: Iterable[str], kinds: frozenset[StatisticKind], seed: int) -> Collection:
+        """What was found before the first sample."""
+        return cls(
+            {name: Statistics(kinds) for name in values},
+            frozenset(),
+            KeptSamples(seed=seed),
+            np.zeros(0, np.int32),
+        )
 
     @property
     def samples(self) -> int:
@@ -60,6 +71,9 @@ class Collection:
                 f"value {min(self._values() ^ other._values())!r} is in one of the two only",
                 remedy="Collect all shards for the same model, target and recipe",
             )
+        if not (self.samples and other.samples):
+            # Merging copies the kept samples: most runs go on from nothing.
+            return self if self.samples else other
         infinite = self.infinite | other.infinite
         return Collection(
             {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.calibration.kept import KEPT_SAMPLES
 from edgeq.calibration.origin import PLACES, Draw, Origin, ValueNote
 from edgeq.errors import CalibrationError
+from edgeq.types import QuantType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -204,7 +205,7 @@ def _note(entry: Mapping[str, Any]) -> ValueNote:
         _text(entry["name"]),
         None if producer is None else _text(producer),
         _texts(entry["consumers"]),
-        _text(entry["type"]),
+        QuantType(_text(entry["type"])).value,
         _truth(entry["symmetric"]),
     )
 

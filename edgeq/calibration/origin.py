@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -113,9 +111,7 @@ def sample_digest(samples: Iterable[Sample]) -> str:
         for name, array in sorted(sample.items()):
             digest.update(f"{name!r} {array.dtype} {array.shape}\n".encode())
             text = array.dtype.kind in "OU"
-            digest.update(
-                repr(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes()
-            )
+            digest.update(repr(array.tolist()).encode() if text else array.tobytes())
         digest.update(b"\n")
     return digest.hexdigest()
 

@@ -57,15 +57,21 @@ class CalibrationTable:
 
     def lacking(self) -> str | None:
         """What is missing, in words; None for a whole table."""
-        facts, shards = self.facts, self.facts.missing_shards()
-        if shards:
-            named = ", ".join(map(str, shards))
-            return f"of {facts.shard_count} shards, these are missing: {named}"
+        said = [text for text in (self._missing_shards(), self.unread()) if text is not None]
+        return " and ".join(said) or None
+
+    def unread(self) -> str | None:
+        """That samples of its own shards are missing; None where they are not."""
         if self.complete:
             return None
-        total = facts.draw.length
-        of = f" of {total}" if total is not None and facts.shard_count == 1 else ""
+        total = self.facts.draw.length
+        of = f" of {total}" if total is not None and self.facts.shard_count == 1 else ""
         return f"the run was interrupted after {self.collection.samples}{of} samples"
+
+    def _missing_shards(self) -> str | None:
+        facts = self.facts
+        named = ", ".join(map(str, facts.missing_shards()))
+        return f"of {facts.shard_count} shards, these are missing: {named}" if named else None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table, whole or not at all. Equal tables are equal files.
@@ -180,9 +186,10 @@ def merge(
     _require_one_run(tables, called)
     _require_disjoint(tables, called)
     for table, name in zip(tables, called, strict=True):
-        if not (table.complete or allow_partial):
+        unread = table.unread()
+        if unread is not None and not allow_partial:
             raise CalibrationError(
-                table.lacking() or "the run was interrupted",
+                unread,
                 where=name,
                 remedy="Finish it with edgeq calibrate --resume, or give --allow-partial",
             )

@@ -40,6 +40,38 @@ def json_option(what: str) -> Callable[[Any], Any]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON, only that.")
 
 
+def calib_option(*, required: bool = False) -> Callable[[Any], Any]:
+    """``--calib``."""
+    return click.option(
+        "--calib",
+        metavar="DATA",
+        required=required,
+        help="Calibration samples: a folder (pictures, .npy, .npz, .wav, ONNX test data), one "
+        ".npz, module:callable or FILE.py:callable.",
+    )
+
+
+def allow_partial_option(text: str) -> Callable[[Any], Any]:
+    """``--allow-partial``."""
+    return click.option("--allow-partial", is_flag=True, help=text)
+
+
+target_option = click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="What the model shall run on; see edgeq list targets.",
+)
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Node names or operators that stay float; * and ? match anything. Repeatable.",
+)
+seed_option = click.option(
+    "--seed", type=NOT_NEGATIVE, default=0, metavar="N", help="Of the samples kept."
+)
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 threads_option = click.option(
     "--threads",

@@ -103,7 +103,7 @@ def _is_input(path: Path, other: Path) -> bool:
     # By identity where both exist: links and other spellings are the same file.
     return path.samefile(other) or (
         # An older result may lie between the samples, and be replaced: it is none of them.
-        path.suffix.lower() not in (".onnx", ".json")
+        path.suffix.lower() not in (".onnx", ".json", ".calib")
         and other.is_dir()
         and path.resolve().is_relative_to(other.resolve())
     )

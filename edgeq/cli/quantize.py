@@ -35,6 +35,8 @@ class _Request:
 
     model: Path
     calib: str | None
+    calib_table: Path | None
+    allow_partial: bool
     output: Path | None
     scheme: str
     target: str
@@ -61,38 +63,27 @@ class _Request:
 
 @click.command(short_help="Quantize a model to int8.")
 @click.argument("model", type=options.PATH)
+@options.calib_option()
 @click.option(
-    "--calib",
-    metavar="DATA",
-    help="Calibration samples: a folder (pictures, .npy, .npz, .wav, ONNX test data), one .npz, "
-    "module:callable or FILE.py:callable.",
+    "--calib-table",
+    type=options.PATH,
+    metavar="TABLE",
+    help="In place of --calib: what edgeq calibrate wrote for this model and target.",
 )
+@options.allow_partial_option("The table may lack samples.")
 @click.option("-o", "--output", type=options.PATH, metavar="OUT", help="Default: MODEL.int8.onnx.")
 @click.option("--scheme", default="int8", show_default=True, metavar="SCHEME", help="How to store.")
-@click.option(
-    "--target",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    help="What the model shall run on; see edgeq list targets.",
-)
+@options.target_option
 @click.option(
     "--calibrator",
     metavar="NAME[:key=value,...]",
     help="How ranges are found; default: auto. See edgeq list calibrators.",
 )
 @click.option("--recipe", type=options.PATH, metavar="FILE.toml", help="Choices in a file.")
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Node names or operators that stay float; * and ? match anything. Repeatable.",
-)
+@options.exclude_option
 @options.max_samples_option
 @options.threads_option
-@click.option(
-    "--seed", type=options.NOT_NEGATIVE, default=0, metavar="N", help="Of the samples kept."
-)
+@options.seed_option
 @click.option("--eval", "evaluation", metavar="DATA", help="Labelled samples for the metric.")
 @options.metric_option
 @options.max_drop_option
@@ -133,13 +124,21 @@ def quantize(**given: Any) -> None:
 def _check(request: _Request) -> None:
     """Refuse what can be refused before any work is done."""
     _check_scheme(request.scheme)
-    if request.calib is None:
+    if request.calib is None and request.calib_table is None:
         raise RecipeError(
             f"scheme {request.scheme} needs samples to find ranges",
             where="--calib",
             remedy="Give --calib DATA: a folder or .npz of typical inputs, 64 to 256 of them",
         )
-    named = (request.model, request.recipe, request.calib, request.evaluation)
+    if request.calib is not None and request.calib_table is not None:
+        raise RecipeError(
+            "samples and a table of samples were given",
+            where="--calib and --calib-table",
+            remedy="Give one of the two",
+        )
+    named = (
+        request.model, request.recipe, request.calib, request.calib_table, request.evaluation
+    )  # fmt: skip
     reads = [Path(each) for each in named if each is not None]
     # Where the model's own folder is missing, loading tells it better.
     if request.output is not None or request.model.parent.is_dir():
@@ -170,6 +169,8 @@ def _quantize(request: _Request) -> QuantizationResult:
         return api.quantize(
             request.model,
             request.calib,
+            calibration_table=request.calib_table,
+            allow_partial=request.allow_partial,
             scheme=request.scheme,
             target=request.target,
             calibrator=request.calibrator,

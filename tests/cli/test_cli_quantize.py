@@ -113,6 +113,8 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
     assert seen.pop("model") == net
     assert seen == {
         "data": "DATA",
+        "calibration_table": None,
+        "allow_partial": False,
         "scheme": "int8",
         "target": "cpu",
         "calibrator": "percentile:level=99.9",
