@@ -319,3 +319,19 @@ g (float[N,3,4,4] x, float k) => (float[N,3,4,4] y) {{
 """
     _, outcome = apply(move_transposes, model(text, k=numbers()[()]))
     assert outcome.changes == 0
+
+
+def test_a_transpose_that_serves_others_stands_in_front_of_them():
+    text = """
+g (float[N,4,8] x) => (float[N,8,4] y) {
+  r = Relu(x)
+  m = ReduceMean<axes=[1]>(r)
+  c = Transpose<perm=[0,2,1]>(m)
+  a = Transpose<perm=[0,2,1]>(r)
+  y = Sub(a, c)
+}
+"""
+    found, outcome = apply(move_transposes, model(text))
+    assert outcome.changes == 1
+    assert ops(found) == ["Relu", "Transpose", "ReduceMean", "Sub"]
+    assert ops(found.clone()) == ops(found)

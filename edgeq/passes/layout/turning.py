@@ -56,8 +56,14 @@ class _Holders:
         self._values = {self._side: tensor.root}
         if self._side == tensor.side:
             for node in tensor.transposes:
-                if node.inputs[0] is tensor.root:
-                    self._values.setdefault(1 - self._side, node.outputs[0])
+                if node.inputs[0] is tensor.root and len(self._values) == 1:
+                    self._values[1 - self._side] = node.outputs[0]
+                    self._move_ahead(node)
+
+    def _move_ahead(self, node: ir.Node) -> None:
+        """Nodes in front of a Transpose may read it from now on: it goes right behind the root."""
+        if self._graph[0] is not node:
+            rewire.insert_after(self._tensor.root, [node], self._graph)
 
     def serve(self) -> None:
         """Let all readers read the tensor on the side they work on."""
