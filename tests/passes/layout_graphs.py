@@ -104,7 +104,7 @@ def _transpose(draw, s, v):
 
 
 def _pad(draw, s, v):
-    amounts = [0, *(draw(st.integers(0, 1)) for _ in range(3))] * 2
+    amounts = [draw(st.integers(0, 1)) if n and i else 0 for i, n in enumerate(s.shapes[v])] * 2
     p = s.constant(np.array(amounts))
     shape = [n if n is None else n + 2 * a for n, a in zip(s.shapes[v], amounts, strict=False)]
     return s.add(f"Pad({v}, {p})", shape)
