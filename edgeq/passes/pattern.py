@@ -111,8 +111,9 @@ _TELLTALE = ("Erf", "Tanh", "ReduceMean")
 def spells_fusion(value: ir.Value, depth: int = 6) -> bool:
     """Whether ``value`` ends arithmetic that runtimes fuse: GELU or a layer normalization.
 
-    The constants behind such arithmetic are part of what the runtime recognises; taking them away
-    would cost more than they do.
+    That is what :mod:`edgeq.passes.recognize_gelu` and :mod:`edgeq.passes.recognize_layer_norm`
+    leave as arithmetic, where the opset has no operator for it. The constants behind it are part
+    of what the runtime recognises; taking them away would cost more than they do.
     """
     node = value.producer()
     if node is None or depth == 0:
