@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.report.calibration import described, facts
 from edgeq.report.elements import facts as pairs
 from edgeq.report.elements import paragraphs, plain, sentences, table
+from edgeq.report.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,13 +87,12 @@ def bars(counts: Sequence[int], blocks: str = BLOCKS) -> str:
 
 def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
     numbers = ("elements", "min", "max", "zeros", "outliers")
-    made = table("Values", "value", "from", *numbers, numbers=numbers)
+    made = table("Values", "value", *numbers, numbers=numbers)
     made.add_column("min to max", no_wrap=True)
     for value in values:
         made.add_row(
             plain(value.name),
-            plain(value.producer or "input"),
-            str(value.count),
+            amount(value.count),
             _number(value.minimum),
             _number(value.maximum),
             "" if value.zero_fraction is None else f"{value.zero_fraction:.0%}",
@@ -104,7 +104,9 @@ def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
 
 def _ranges(value: ValueFacts) -> RenderableType:
     made = table(f"Ranges of {value.name}", "calibrator", "low", "high", numbers=("low", "high"))
-    made.title = plain(f"Ranges of {value.name} in {value.type}")
+    source = value.producer or "input of the model"
+    readers = f", read by {', '.join(value.consumers)}" if value.consumers else ""
+    made.title = plain(f"Ranges of {value.name} in {value.type} ({source}{readers})")
     for name, (low, high) in (value.ranges or {}).items():
         made.add_row(plain(name), _number(low), _number(high))
     return made
