@@ -46,24 +46,24 @@ class Calibration:
     def __init__(self, entry: Entry, samples: Sequence[Sample], threads: int) -> None:
         target = target_named("cpu")
         model = opset.upgrade(loader.load(entry.model).model, target.minimum_opset)
-        self._model = prepare(model, samples[:4]).model
-        self._annotations: Annotations = annotate(self._model, target, Recipe())
-        self._calibrators = calibrators_for("auto")
+        self.model = prepare(model, samples[:4]).model
+        self.annotations: Annotations = annotate(self.model, target, Recipe())
+        self.calibrators = calibrators_for("auto")
         self._samples = samples
         self._threads = threads
-        self.values = [ref.name for ref in self._annotations.observed()]
+        self.values = [ref.name for ref in self.annotations.observed()]
 
     def collect(self, samples: Iterable[Sample]) -> Collection:
         """The pass over the samples, for every calibrator at once."""
-        kinds = required_kinds(self._calibrators)
-        return collect(self._model, self.values, samples, kinds, threads=self._threads)
+        kinds = required_kinds(self.calibrators)
+        return collect(self.model, self.values, samples, kinds, threads=self._threads)
 
     def timed(self) -> tuple[float, float]:
         """Seconds of collecting and of choosing."""
         start = time.perf_counter()
         found = self.collect(iter(self._samples))
         collected = time.perf_counter()
-        choose_ranges(self._model, self._annotations, found.statistics, self._calibrators)
+        choose_ranges(self.model, self.annotations, found.statistics, self.calibrators)
         return collected - start, time.perf_counter() - collected
 
 

@@ -61,11 +61,10 @@ class Trial:
     def run(self) -> dict[str, Any]:
         """What came of it: nodes, latency and error, seconds of the tool; or its failure."""
         result = self.model.with_name(f"{self.tool}.onnx".replace(" ", "_"))
-        start = time.perf_counter()
-        failure, _ = self._child("run", self.tool, self.model, result)
-        seconds = round(time.perf_counter() - start, 1)
+        failure, said = self._child("run", self.tool, self.model, result)
         if failure is not None:
-            return {"seconds": seconds, "failure": failure}
+            return {"failure": failure}
+        seconds = json.loads(said)
         arguments = (self.model, result, self.samples, self.threads)
         failure, said = self._child("judge", *arguments)
         if failure is not None:
@@ -211,7 +210,9 @@ def main() -> None:
     """Do one step, as a child of ``optimize.py``."""
     match sys.argv[1:]:
         case ["run", tool, model, out]:
+            start = time.perf_counter()
             TOOLS[tool](Path(model), Path(out))
+            print(json.dumps(round(time.perf_counter() - start, 2)))
         case ["judge", given, result, samples, threads]:
             print(json.dumps(judge(Path(given), Path(result), Path(samples), int(threads))))
         case _:
