@@ -149,22 +149,30 @@ def _ops() -> list[Row]:
 
 
 def _passes() -> list[Row]:
-    from edgeq.passes.pipelines import FINALIZE, PREPARE
+    from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target
+    from edgeq.targets import TARGETS
 
-    return [*_pipeline("prepare", PREPARE), *_pipeline("finalize", FINALIZE)]
+    float_ = for_target(None)
+    own = [(f"optimize --target {t.name}", for_target(t)) for t in TARGETS]
+    pipelines = [("optimize", float_), ("quantize", PREPARE), *own, ("all", FINALIZE)]
+    rows: dict[str, Row] = {}
+    for used_by, pipeline in pipelines:
+        for name, summary in _described(pipeline):
+            row = rows.setdefault(name, {"name": name, "used by": [], "summary": summary})
+            if used_by in ("optimize", "quantize") or not row["used by"]:
+                row["used by"].append(used_by)
+    return list(rows.values())
 
 
-def _pipeline(stage: str, pipeline: Pipeline) -> list[Row]:
+def _described(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """The passes of a pipeline by name, each once, with the first line of its description."""
     from edgeq.passes.pipelines import Repeat
 
     flat: dict[str, Pass] = {}
     for step in pipeline:
         for each in step.passes if isinstance(step, Repeat) else (step,):
             flat.setdefault(each.__name__, each)
-    return [
-        {"name": name, "stage": stage, "summary": (each.__doc__ or "").strip().partition("\n")[0]}
-        for name, each in flat.items()
-    ]
+    return [(name, (each.__doc__ or "").strip().partition("\n")[0]) for name, each in flat.items()]
 
 
 def _metrics() -> list[Row]:

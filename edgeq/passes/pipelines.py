@@ -42,9 +42,11 @@ from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.move_transposes import move_transposes
+from edgeq.passes.raise_opset import raise_opset
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_batch_norm import recognize_batch_norm
 from edgeq.passes.recognize_gelu import recognize_gelu
+from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
 from edgeq.passes.recognize_rectifiers import recognize_rectifiers
 from edgeq.passes.recognize_softmax import recognize_softmax
@@ -109,7 +111,7 @@ _SHARED: Pipeline = (
     remove_dead,
 )  # fmt: skip
 
-OPTIMIZE: Pipeline = (*_SHARED, recognize_batch_norm)
+OPTIMIZE: Pipeline = (*_SHARED, recognize_batch_norm, recognize_hard_swish)
 
 PREPARE: Pipeline = (inline_functions, lift_constants, dequantize_weights, *_SHARED)
 
@@ -123,7 +125,7 @@ def for_target(target: TargetProfile | None) -> Pipeline:
         target: What it shall run on; None for operators of the ONNX standard only.
     """
     if target is not None and target.contrib_operators:
-        return (*OPTIMIZE, fuse_for_onnxruntime)
+        return (inline_functions, raise_opset, *OPTIMIZE, fuse_for_onnxruntime)
     return OPTIMIZE
 
 

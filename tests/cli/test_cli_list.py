@@ -7,7 +7,7 @@ import pytest
 from edgeq.calibration import discovery
 from edgeq.errors import PluginError
 from edgeq.ops import RULES
-from edgeq.passes.pipelines import FINALIZE, PREPARE, names
+from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target, names
 from edgeq.targets import TARGETS
 
 KINDS = ("calibrators", "targets", "ops", "passes", "metrics")
@@ -15,7 +15,13 @@ NAMES = {
     "calibrators": ["auto", *discovery.discover()],
     "targets": [target.name for target in TARGETS],
     "ops": [rule.op_type for rule in RULES],
-    "passes": [*names(PREPARE), *names(FINALIZE)],
+    "passes": [
+        *dict.fromkeys(
+            name
+            for pipeline in (for_target(None), PREPARE, *map(for_target, TARGETS), FINALIZE)
+            for name in names(pipeline)
+        )
+    ],
     "metrics": ["top1", "top5"],
 }
 
