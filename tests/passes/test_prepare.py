@@ -178,3 +178,32 @@ def test_rounding_that_the_model_magnifies_is_no_fault_of_a_pass():
     done = prepare(found, [{"x": (1 + 3e-4 * n).astype(np.float32)} for n in noise])
     assert done.notes == ()
     assert ops(done.model) == ["Conv", "Relu"]
+
+
+def test_answers_that_are_the_rounding_of_a_sigmoid_are_alike():
+    step = np.float32(2.0**-25)
+    assert difference(step * np.array([0, 3], np.float32), step * np.array([2, 1], "f")) == 0
+    assert difference(step * np.array([0, 3], np.float32), step * np.array([64, 1], "f")) > 1
+    assert difference(np.array([1.3e-7], np.float32), np.array([1.1e-7], np.float32)) > 0.1
+    found = model("g (float[N,4] x) => (float[N,4] y) { y = Sigmoid(x) }")
+    low, clear = ({"x": np.full((n, 4), x, np.float32)} for n, x in ((1, -16.0), (2, 0.7)))
+    reference = Reference(found, random=[low, clear, clear])
+    assert [sample["x"].shape for sample in reference.samples] == [(2, 4), (2, 4)]
+
+
+def test_padding_reaches_the_layer_behind_arithmetic_that_it_takes_up():
+    text = """
+g (float[1,3,8,8] x, int64[8] pads, float mean, float deviation, float[2,3,3,3] w, float[2] b)
+=> (float[1,2,8,8] y) {
+  p = Pad(x, pads)
+  m = Sub(p, mean)
+  n = Div(m, deviation)
+  y = Conv(n, w, b)
+}
+"""
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    data = {"mean": np.float32(0.4), "deviation": np.float32(0.2), "pads": pads}
+    found = model(text, **data, w=numbers(2, 3, 3, 3), b=numbers(2))
+    prepared = prepare(found)
+    assert ops(prepared.model) == ["Conv"]
+    assert prepared.proof.holds
