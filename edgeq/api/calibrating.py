@@ -273,7 +273,7 @@ class _Run:
             assumptions=(),
             versions={name: (version(name),) for name in ("edgeq", "onnxruntime")},
         )
-        return _Begun(ground, source, stream, facts, stages)
+        return _Begun(ground, first, source, stream, facts, stages)
 
     def _continued(self, begun: _Begun, earlier: CalibrationTable | None) -> Collection:
         """What is there already, where it is of this very run."""
@@ -297,6 +297,7 @@ class _Begun:
     """A run that is prepared."""
 
     ground: Ground
+    first: Sequence[Sample]
     source: SampleSource
     stream: SampleStream[tuple[int, Sample]]
     facts: Facts
@@ -305,7 +306,7 @@ class _Begun:
     def table(self, collection: Collection, *, complete: bool) -> CalibrationTable:
         """The table of what was found so far."""
         facts = replace(self.facts, assumptions=tuple(sorted(self.source.assumptions)))
-        return table_of(facts, collection, complete=complete)
+        return table_of(facts, collection, self.first, complete=complete)
 
     def require_same_run(self, part: CalibrationTable) -> None:
         """Refuse what a worker found that has another model, other data or another edgeq.

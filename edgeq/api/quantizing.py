@@ -188,7 +188,7 @@ def _from_table(
     with stages.stage("prepare"):
         ground = lay_ground(
             loaded,
-            table.collection.kept[:PROOF_SAMPLES],
+            table.first,
             options.target,
             options.recipe,
             threads=options.threads,

@@ -96,6 +96,10 @@ class KeptSamples(Sequence["Sample"]):
         for index in sorted(self._stored):
             yield index, _read(self._stored[index])
 
+    def indices(self) -> list[int]:
+        """Indices in the stream of the kept samples, ascending."""
+        return sorted(self._stored)
+
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload

@@ -11,7 +11,7 @@ from edgeq.errors import CalibrationError
 from edgeq.types import QuantType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from edgeq.calibration.archive import ArchiveReader
     from edgeq.calibration.origin import Places
@@ -99,20 +99,29 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a manifest says."""
+    """What a manifest says.
+
+    Attributes:
+        facts: What the table is of.
+        infinite: Values without statistics.
+        kept: The kept samples.
+        more: Those of the first samples that are not kept ones.
+        first: How many first samples there are.
+        complete: Whether every sample of the shards was read.
+    """
 
     facts: Facts
     infinite: frozenset[str]
     kept: tuple[Kept, ...]
+    more: tuple[Kept, ...]
+    first: int
     complete: bool
 
 
-def written(
-    facts: Facts, infinite: Iterable[str], kept: Sequence[Kept], *, complete: bool
-) -> dict[str, Any]:
+def written(content: Content) -> dict[str, Any]:
     """The manifest as a JSON object."""
+    facts, unsound = content.facts, content.infinite
     origin, draw = facts.origin, facts.draw
-    unsound = frozenset(infinite)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -132,10 +141,11 @@ def written(
             "assumptions": list(facts.assumptions),
         },
         "seed": draw.seed,
-        "complete": complete,
+        "complete": content.complete,
         "shards": {"count": facts.shard_count, "held": list(facts.shards)},
         "values": [{**asdict(note), "finite": note.name not in unsound} for note in facts.values],
-        "kept": {"limit": KEPT_SAMPLES, "samples": [asdict(each) for each in kept]},
+        "kept": {"limit": KEPT_SAMPLES, "samples": [asdict(each) for each in content.kept]},
+        "first": {"count": content.first, "more": [asdict(each) for each in content.more]},
         "versions": {name: list(each) for name, each in facts.versions.items()},
     }
 
@@ -195,6 +205,8 @@ def _content(raw: Mapping[str, Any]) -> Content:
         facts,
         frozenset(_text(entry["name"]) for entry in raw["values"] if not _truth(entry["finite"])),
         tuple(_kept(entry) for entry in raw["kept"]["samples"]),
+        tuple(_kept(entry) for entry in raw["first"]["more"]),
+        _count(raw["first"]["count"]),
         _truth(raw["complete"]),
     )
 

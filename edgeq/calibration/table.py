@@ -18,7 +18,8 @@ from edgeq.calibration import manifest
 from edgeq.calibration.archive import ArchiveReader, ArchiveWriter
 from edgeq.calibration.collection import Collection
 from edgeq.calibration.kept import KEPT_SAMPLES, KeptSamples
-from edgeq.calibration.manifest import Facts, Input, Kept
+from edgeq.calibration.manifest import Content, Facts, Input, Kept
+from edgeq.calibration.origin import sample_digest
 from edgeq.calibration.packing import pack, unpack
 from edgeq.calibration.stored import restored, storable, type_name
 from edgeq.errors import CalibrationError
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
-    from edgeq.calibration.manifest import Content
-    from edgeq.types import IntArray
+    from edgeq.types import IntArray, Sample
 
 _SAMPLES = "samples"
 _STATISTICS = "statistics/"
-_KEPT = "kept/"
+_INPUTS = "inputs/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,13 @@ class CalibrationTable:
     Attributes:
         facts: What the numbers belong to, which samples there are and which shards these are.
         collection: The numbers and the kept sample.
+        first: The first few samples of the data, on which the preparation was proven.
         complete: Whether every sample of the shards was read.
     """
 
     facts: Facts
     collection: Collection
+    first: tuple[Sample, ...]
     complete: bool
 
     @property
@@ -106,13 +108,17 @@ class CalibrationTable:
         archive.add(_SAMPLES, found.indices)
         for key, array in pack(found.statistics.values()).items():
             archive.add(_STATISTICS + key, array)
-        kept: list[Kept] = []
-        for index, sample in found.kept.items():
-            inputs = tuple(Input(name, type_name(array)) for name, array in sample.items())
-            for position, array in enumerate(sample.values()):
-                archive.add(_kept_name(len(kept), position), storable(array))
-            kept.append(Kept(index, inputs))
-        archive.close(manifest.written(self.facts, found.infinite, kept, complete=self.complete))
+        kept = [_added(archive, index, sample) for index, sample in found.kept.items()]
+        already = set(found.kept.indices())
+        more = [
+            _added(archive, index, sample)
+            for index, sample in enumerate(self.first)
+            if index not in already
+        ]
+        content = Content(
+            self.facts, found.infinite, tuple(kept), tuple(more), len(self.first), self.complete
+        )
+        archive.close(manifest.written(content))
 
 
 def load_table(source: str | os.PathLike[str]) -> CalibrationTable:
@@ -157,14 +163,15 @@ def read_table(stream: IO[bytes], where: str) -> CalibrationTable:
         statistics = dict(zip(finite, unpack(packed, len(finite)), strict=True))
         indices = _indices(archive)
         kept = _kept(archive, content, indices)
-    except (ValueError, OverflowError, TypeError, MemoryError) as error:
+        first = _first(archive, content, kept)
+    except (ValueError, KeyError, OverflowError, TypeError, MemoryError) as error:
         raise archive.damaged(str(error)) from error
     except CalibrationError as error:
         if error.where is not None:
             raise
         raise archive.damaged(error.what) from error
     collection = Collection(statistics, content.infinite, kept, indices)
-    return CalibrationTable(content.facts, collection, content.complete)
+    return CalibrationTable(content.facts, collection, first, content.complete)
 
 
 def merge(
@@ -195,7 +202,8 @@ def merge(
             )
     facts = reduce(Facts.joined, (table.facts for table in tables))
     collection = reduce(Collection.merge, (table.collection for table in tables))
-    made = CalibrationTable(facts, collection, all(table.complete for table in tables))
+    complete = all(table.complete for table in tables)
+    made = CalibrationTable(facts, collection, tables[0].first, complete)
     if not allow_partial and (lacking := made.lacking()):
         raise CalibrationError(lacking, remedy="Give all of them, or --allow-partial")
     return _checked(made)
@@ -243,21 +251,39 @@ def _require_disjoint(tables: Sequence[CalibrationTable], names: Sequence[str]) 
             owners[shard] = name
 
 
-def table_of(facts: Facts, collection: Collection, *, complete: bool) -> CalibrationTable:
+def table_of(
+    facts: Facts, collection: Collection, first: Sequence[Sample], *, complete: bool
+) -> CalibrationTable:
     """A table of what was found.
 
     Args:
         facts: What it belongs to.
         collection: Statistics of the values that ``facts`` lists.
+        first: The first few samples of the data.
         complete: Whether every sample of the shards was read.
     """
     order = [note.name for note in facts.values]
     ordered = {n: collection.statistics[n] for n in order if n in collection.statistics}
-    return _checked(CalibrationTable(facts, replace(collection, statistics=ordered), complete))
+    found = replace(collection, statistics=ordered)
+    return CalibrationTable(facts, found, tuple(first), complete)
 
 
-def _kept_name(number: int, position: int) -> str:
-    return f"{_KEPT}{number:04}.{position}"
+def _added(archive: ArchiveWriter, index: int, sample: Sample) -> Kept:
+    """Write the arrays of a sample; what the manifest has to say of it."""
+    for position, array in enumerate(sample.values()):
+        archive.add(_sample_name(index, position), storable(array))
+    return Kept(index, tuple(Input(name, type_name(array)) for name, array in sample.items()))
+
+
+def _sample_name(index: int, position: int) -> str:
+    return f"{_INPUTS}{index}.{position}"
+
+
+def _sample(archive: ArchiveReader, entry: Kept) -> Sample:
+    return {
+        each.name: restored(archive.read(_sample_name(entry.index, position)), each.type)
+        for position, each in enumerate(entry.inputs)
+    }
 
 
 def _indices(archive: ArchiveReader) -> IntArray:
@@ -278,11 +304,20 @@ def _kept(archive: ArchiveReader, content: Content, indices: IntArray) -> KeptSa
     if numbers != sorted(set(numbers)):
         raise ValueError("the kept samples do not ascend")
     kept = KeptSamples(seed=content.facts.draw.seed)
-    for number, entry in enumerate(entries):
-        arrays = {
-            each.name: restored(archive.read(_kept_name(number, position)), each.type)
-            for position, each in enumerate(entry.inputs)
-        }
-        kept.offer(entry.index, arrays)
+    for entry in entries:
+        kept.offer(entry.index, _sample(archive, entry))
     kept.seen = int(indices.size)
     return kept
+
+
+def _first(archive: ArchiveReader, content: Content, kept: KeptSamples) -> tuple[Sample, ...]:
+    """The first samples: most of them are kept ones where there are few."""
+    places = {index: place for place, index in enumerate(kept.indices())}
+    more = {entry.index: entry for entry in content.more}
+    first = tuple(
+        kept[places[index]] if index in places else _sample(archive, more[index])
+        for index in range(content.first)
+    )
+    if sample_digest(first) != content.facts.draw.beginning:
+        raise ValueError("the first samples are not those that their hash is of")
+    return first

@@ -15,7 +15,7 @@ from edgeq.calibration import StatisticKind, Statistics
 from edgeq.calibration.collection import Collection
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.manifest import Facts
-from edgeq.calibration.origin import Draw, Origin, ValueNote
+from edgeq.calibration.origin import Draw, Origin, ValueNote, sample_digest
 from edgeq.calibration.packing import pack, unpack
 from edgeq.calibration.table import CalibrationTable, load_table, merge, read_table
 from edgeq.errors import CalibrationError
@@ -23,6 +23,7 @@ from edgeq.errors import CalibrationError
 ALL = frozenset(StatisticKind)
 ORIGIN = Origin("ab" * 32, "1:" + "cd" * 32, (), "cpu", ("head",), (), ())
 NAMES = ("x", "y", "log")
+FIRST = 4
 
 
 def sample(index):
@@ -49,7 +50,7 @@ def facts(shard=(0, 1), length=100, seed=0, **changes):
     origin = Origin(**{**{f: getattr(ORIGIN, f) for f in ORIGIN.__slots__}, **changes})
     return Facts(
         origin=origin,
-        draw=Draw("ef" * 32, length, None, seed),
+        draw=Draw(sample_digest(map(sample, range(FIRST))), length, None, seed),
         values=tuple(ValueNote(n, "Conv", ("Relu",), "uint8", False) for n in NAMES),
         shards=(shard[0],),
         shard_count=shard[1],
@@ -61,7 +62,12 @@ def facts(shard=(0, 1), length=100, seed=0, **changes):
 
 def table(shard=(0, 1), length=100, **changes):
     indices = range(shard[0], length, shard[1])
-    return CalibrationTable(facts(shard, length, **changes), collected(list(indices)), True)
+    return made(facts(shard, length, **changes), list(indices))
+
+
+def made(known, indices, complete=True):
+    first = tuple(map(sample, range(FIRST)))
+    return CalibrationTable(known, collected(indices), first, complete)
 
 
 def read(content):
@@ -69,20 +75,20 @@ def read(content):
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
-    made = table()
-    made.save(tmp_path / "t.calib")
+    whole = table()
+    whole.save(tmp_path / "t.calib")
     back = load_table(tmp_path / "t.calib")
-    assert back.facts == made.facts
+    assert back.facts == whole.facts
     assert back.complete
     assert back.whole
     assert back.collection.infinite == {"log"}
     assert back.collection.indices.tolist() == list(range(100))
-    for name, expected in made.collection.statistics.items():
+    for name, expected in whole.collection.statistics.items():
         got = back.collection.statistics[name].to_arrays()
         for key, array in expected.to_arrays().items():
             np.testing.assert_array_equal(got[key], array)
     for (index, got), (other, expected) in zip(
-        back.collection.kept.items(), made.collection.kept.items(), strict=True
+        back.collection.kept.items(), whole.collection.kept.items(), strict=True
     ):
         assert index == other
         assert list(got) == list(expected)
@@ -90,6 +96,14 @@ def test_a_table_comes_back_as_it_was(tmp_path):
             assert got[name].dtype == array.dtype
             assert got[name].shape == array.shape
             assert got[name].tolist() == array.tolist()
+
+
+def test_the_first_samples_are_there_whether_they_were_kept_or_not():
+    late = read(made(facts((1, 2)), list(range(1, 400, 2))).to_bytes())
+    assert set(range(FIRST)) - set(late.collection.kept.indices())
+    for index, first in enumerate(late.first):
+        assert first["x"].tolist() == sample(index)["x"].tolist()
+        assert first["words"].tolist() == sample(index)["words"].tolist()
 
 
 def test_equal_tables_are_equal_bytes(tmp_path):
@@ -161,13 +175,13 @@ def test_a_whole_table_merges_with_nothing():
 
 
 def test_shards_that_leave_holes_are_refused():
-    second = CalibrationTable(facts((1, 2)), collected([1, 3, 5]), True)
+    second = made(facts((1, 2)), [1, 3, 5])
     with pytest.raises(CalibrationError, match=r"47 samples are in none, the first .* number 7"):
         merge([table((0, 2)), second])
 
 
 def test_an_unfinished_shard_is_merged_on_request_only():
-    parts = [table((0, 2)), CalibrationTable(facts((1, 2)), collected([1, 3]), False)]
+    parts = [table((0, 2)), made(facts((1, 2)), [1, 3], complete=False)]
     with pytest.raises(CalibrationError, match="interrupted after 2 samples"):
         merge(parts)
     merged = merge(parts, allow_partial=True)
@@ -235,12 +249,14 @@ def test_a_newer_table_is_told_from_a_damaged_one():
         lambda m: m["kept"]["samples"][0]["inputs"][1].update(type="__doc__"),
         lambda m: m["kept"]["samples"][0]["inputs"].append({"name": "q", "type": "float32"}),
         lambda m: m["data"].update(length=-1),
+        lambda m: m["data"].update(beginning_sha256="00" * 32),
+        lambda m: m["first"].update(count=5),
     ],
 )
 def test_a_wrong_manifest_is_damage(edit):
-    made = table(length=4)
+    content = table(length=4).to_bytes()
     with pytest.raises(CalibrationError, match=r"t.calib: .*damaged") as caught:
-        read(with_manifest(made.to_bytes(), edit))
+        read(with_manifest(content, edit))
     assert caught.value.remedy
 
 
@@ -271,7 +287,7 @@ def test_arrays_that_do_not_fit_are_damage(name, array):
 
 
 @pytest.mark.parametrize(
-    "name", ["samples", "statistics/count", "statistics/extrema", "kept/0002.1"]
+    "name", ["samples", "statistics/count", "statistics/extrema", "inputs/2.1"]
 )
 def test_a_missing_array_is_damage(name):
     content = repacked(
@@ -288,7 +304,7 @@ def test_pickles_are_never_loaded():
 
     buffer = io.BytesIO()
     np.save(buffer, np.array([Harm()], object), allow_pickle=True)
-    for name in ("samples.npy", "kept/0000.0.npy", "statistics/kinds.npy"):
+    for name in ("samples.npy", "inputs/0.0.npy", "statistics/kinds.npy"):
         content = repacked(
             table(length=4).to_bytes(),
             lambda member, data, name=name: buffer.getvalue() if member == name else data,
@@ -304,7 +320,7 @@ def test_a_header_that_claims_more_than_is_there_allocates_nothing():
     )
     content = repacked(
         table(length=4).to_bytes(),
-        lambda member, data: buffer.getvalue() if member == "kept/0000.0.npy" else data,
+        lambda member, data: buffer.getvalue() if member == "inputs/0.0.npy" else data,
     )
     tracemalloc.start()
     with pytest.raises(CalibrationError, match="length that its header says"):

@@ -45,7 +45,7 @@ def table(symmetric=False):
     )  # fmt: skip
     indices = np.zeros(1, np.int32)
     found = Collection(statistics, frozenset({"infinite"}), KeptSamples(), indices)
-    return CalibrationTable(known, found, True)
+    return CalibrationTable(known, found, (), True)
 
 
 @pytest.fixture(scope="module")
