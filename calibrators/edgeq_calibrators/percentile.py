@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgeq.calibration import CONTRACT, CalibrationContext, StatisticKind, Statistics
+import numpy as np
+
+from edgeq.calibration import (
+    CONTRACT,
+    CalibrationContext,
+    Histogram,
+    StatisticKind,
+    Statistics,
+)
 from edgeq.errors import RecipeError
 from edgeq.types import QuantSpec, TensorRange
+
+# 100 comes first: of equals the first wins, and nothing is cut for nothing.
+_LEVELS = (100.0, 99.9999, 99.999, 99.99, 99.9, 99.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +31,8 @@ class Percentile:
 
     Args:
         level: Percent of the elements that each bound of the range leaves on its inner side,
-            50 < level <= 100.
+            50 < level <= 100; or 0: for each value the one of 99, 99.9, 99.99, 99.999, 99.9999
+            and 100 with the least expected squared error of clipping and rounding.
     """
 
     level: float = 99.99
@@ -33,8 +45,8 @@ class Percentile:
     )
 
     def __post_init__(self) -> None:
-        if not 50.0 < self.level <= 100.0:
-            raise RecipeError(f"level must be in (50, 100], not {self.level}")
+        if self.level != 0.0 and not 50.0 < self.level <= 100.0:
+            raise RecipeError(f"level must be 0 or in (50, 100], not {self.level}")
 
     def range(
         self, statistics: Statistics, spec: QuantSpec, context: CalibrationContext
@@ -44,13 +56,35 @@ class Percentile:
         Raises:
             CalibrationError: No element was observed.
         """
-        least, most = statistics.minimum, statistics.maximum
+        levels = (self.level,) if self.level else _LEVELS
+        ranges = [_between(statistics, level) for level in levels]
+        if len(ranges) == 1:
+            return ranges[0]
         histogram = statistics.histogram
-        low = histogram.quantile(1.0 - self.level / 100.0)
-        high = histogram.quantile(self.level / 100.0)
-        tiny = float(2.0**-133)  # half width of the histogram's bin of zeros
-        if most > tiny >= high:
-            high = most
-        if least < -tiny <= low:
-            low = least
-        return TensorRange(low, high) if low < high else TensorRange(least, most)
+        return min(ranges, key=lambda bounds: _expected_error(histogram, bounds, spec))
+
+
+def _between(statistics: Statistics, level: float) -> TensorRange:
+    """The percentiles of one level."""
+    least, most = statistics.minimum, statistics.maximum
+    histogram = statistics.histogram
+    low = histogram.quantile(1.0 - level / 100.0)
+    high = histogram.quantile(level / 100.0)
+    tiny = float(2.0**-133)  # half width of the histogram's bin of zeros
+    if most > tiny >= high:
+        high = most
+    if least < -tiny <= low:
+        low = least
+    return TensorRange(low, high) if low < high else TensorRange(least, most)
+
+
+def _expected_error(histogram: Histogram, bounds: TensorRange, spec: QuantSpec) -> float:
+    """Sum of squared errors: step**2 / 12 inside of the range, the distance to it outside."""
+    low, high = min(bounds.low, 0.0), max(bounds.high, 0.0)
+    if spec.symmetric:
+        low, high = -max(-low, high), max(-low, high)
+    step = (high - low) / (spec.qmax - spec.qmin)
+    centers = (histogram.edges_low + histogram.edges_high) / 2.0
+    beyond = np.maximum(low - centers, centers - high)
+    error = np.where(beyond > 0.0, beyond * beyond, np.where(centers == 0.0, 0.0, step**2 / 12.0))
+    return float(np.dot(histogram.counts, error))

@@ -38,3 +38,25 @@ def test_a_sparse_value_is_not_cut_to_nothing(observe, uint8, context):
 def test_refuses_other_levels(level):
     with pytest.raises(RecipeError, match="level"):
         Percentile(level=level)
+
+
+def test_the_level_can_be_chosen_for_each_value(observe, uint8, context):
+    rng = np.random.default_rng(0)
+    heavy, even = rng.standard_t(3, 300_000), rng.uniform(-1.0, 1.0, 300_000)
+    chosen = [Percentile(level=0.0).range(observe(v), uint8, context) for v in (heavy, even)]
+    assert chosen[0].high < 0.9 * heavy.max()
+    assert chosen[1] == TensorRange(float(np.float32(even.min())), float(np.float32(even.max())))
+
+
+def test_the_chosen_level_has_the_least_error_of_all(observe, uint8, context):
+    values = np.random.default_rng(1).laplace(size=200_000).astype(np.float32)
+    statistics = observe(values)
+
+    def error(found):
+        step = (found.high - found.low) / 255
+        clipped = np.clip(values, found.low, found.high)
+        return np.mean((np.rint(clipped / step) * step - values) ** 2)
+
+    levels = (99.0, 99.9, 99.99, 99.999, 99.9999, 100.0)
+    each = [error(Percentile(level=n).range(statistics, uint8, context)) for n in levels]
+    assert error(Percentile(level=0.0).range(statistics, uint8, context)) <= 1.05 * min(each)

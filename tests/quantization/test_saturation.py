@@ -25,11 +25,15 @@ def bounds_of(lines, head="n (float[2,3] x) => (float[2,3] z)", **constants):
         ("y = Sin(x) z = HardSigmoid<alpha=-0.25>(y)", {}, (-INF, INF)),
         ("y = Sin(x) z = HardSwish(y)", {}, (-3.0, INF)),
         ("y = Sin(x) z = Sigmoid(y)", {}, (-8.0, 8.0)),
+        ("y = Sin(x) z = Tanh(y)", {}, (-4.4, 4.4)),
+        ("y = Sin(x) z = Erf(y)", {}, (-2.6, 2.6)),
         ("y = Sin(x) z = Exp(y)", {}, (-INF, INF)),
         ("y = Sin(x) z = Mul(y, y)", {}, (-INF, INF)),
         ("y = Sin(x) h = HardSigmoid<alpha=0.25, beta=0.5>(y) z = Mul(y, h)", {}, (-2.0, INF)),
         ("y = Sin(x) h = HardSigmoid<alpha=0.25, beta=0.5>(y) z = Mul(h, y)", {}, (-2.0, INF)),
         ("y = Sin(x) h = HardSigmoid(x) z = Mul(h, y)", {}, (-INF, INF)),
+        ("y = Sin(x) s = Sigmoid(y) z = Mul(y, s)", {}, (-8.0, INF)),
+        ("y = Sin(x) s = Sigmoid(x) z = Mul(y, s)", {}, (-INF, INF)),
         ("y = Sin(x) p = Relu(y) s = Sigmoid(y) z = Add(p, s)", {}, (-8.0, INF)),
         ("y = Sin(x) p = Relu(y) z = Add(p, y)", {}, (-INF, INF)),
     ],
@@ -48,12 +52,14 @@ def test_a_value_that_bounds_another_op_is_needed_whole():
     assert bounds_of("z = Clip(x, y)", head) == (-INF, INF)
 
 
-@pytest.mark.parametrize("op", ["HardSwish", "Sigmoid"])
+@pytest.mark.parametrize("op", ["HardSwish", "Sigmoid", "Tanh", "Elu"])
 def test_nothing_changes_beyond_the_bounds(op):
     low, high = bounds_of(f"y = Sin(x) z = {op}(y)")
     inside = np.clip(np.linspace(-40, 40, 999), low, high)
     reference = {
         "HardSwish": lambda v: v * np.clip(v / 6 + 0.5, 0, 1),
         "Sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        "Tanh": np.tanh,
+        "Elu": lambda v: np.where(v > 0, v, np.expm1(np.minimum(v, 0))),
     }[op]
     np.testing.assert_allclose(reference(np.linspace(-40, 40, 999)), reference(inside), atol=4e-4)
