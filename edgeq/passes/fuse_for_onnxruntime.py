@@ -31,7 +31,9 @@ _LARGEST: Final = 1_800_000_000
 
 _CONTRIB: Final = "com.microsoft"
 _LAYER_NORM_SINCE: Final = 17
-_NEVER: Final = ("ConstantFolding", "SimplifiedLayerNormFusion")
+# Pad_Fusion gives a MaxPool the padding of a Pad with zeros: the pool pads with the lowest number,
+# though, which is another result where its input is negative (1.31). fold_pad knows when it may.
+_NEVER: Final = ("ConstantFolding", "SimplifiedLayerNormFusion", "Pad_Fusion")
 _LAYER_NORM: Final = ("LayerNormFusionL1", "LayerNormFusionL2")
 """Names of graph transformers: onnxruntime/core/optimizer/graph_transformer_utils.cc."""
 

@@ -79,6 +79,20 @@ def test_operators_that_onnx_does_not_have_stay_out():
     assert outcome.changes == 0
 
 
+def test_a_pool_does_not_take_up_the_zeros_in_front_of_it():
+    text = """
+g (float[1,2,6,6] x, int64[8] p, float[2,2,1,1] w) => (float[1,2,3,3] y) {
+  a = Pad(x, p)
+  b = MaxPool<kernel_shape=[3,3], strides=[2,2]>(a)
+  c = Conv(b, w)
+  y = Relu(c)
+}
+"""
+    before = model(text, p=np.array([0, 0, 1, 1, 0, 0, 1, 1]), w=-numbers(2, 2, 1, 1))
+    found, _ = apply(fuse_for_onnxruntime, before, [{"x": np.full((1, 2, 6, 6), -1, np.float32)}])
+    assert ops(found) == ["Pad", "MaxPool", "FusedConv"]
+
+
 def test_nothing_to_fuse():
     before = model("g (float[4] x) => (float[4] y) { y = Exp(x) }")
     _, outcome = apply(fuse_for_onnxruntime, before)
