@@ -15,7 +15,7 @@ import onnx_ir as ir
 from edgeq.graph import constants, rewire, walk
 from edgeq.graph.walk import is_op, name_of
 from edgeq.passes import edits
-from edgeq.passes.lift_half import lift_attributes
+from edgeq.passes.lift import lift_attributes
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import where
 

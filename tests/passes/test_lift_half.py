@@ -94,33 +94,6 @@ def test_a_half_input_that_is_an_output_stays_as_it_is():
     assert [v.name for v in after.graph.outputs] == ["x", "y", "y"]
 
 
-def test_double_layers_are_lifted():
-    text = "g (double[N,4] x, double[4,4] w) => (double[N,4] y) { y = MatMul(x, w) }"
-    before = model(text, w=numbers(4, 4).astype(np.float64))
-    after, _ = lifted(before)
-    assert ops(after) == ["Cast", "MatMul", "Cast"]
-    close(before, after, x=numbers(2, 4, seed=2).astype(np.float64))
-
-
-def test_double_arithmetic_between_float_layers_is_left_alone():
-    text = """
-    g (float[N,4] x, float[4,4] w, int64[1] n) => (float[N,4] y, double[1] m) {
-      y = MatMul(x, w)
-      m = Cast <to = 11> (n)
-    }
-    """
-    after, outcome = lifted(model(text, w=numbers(4, 4)))
-    assert outcome.changes == 0
-    assert ops(after) == ["MatMul", "Cast"]
-
-
-def test_numbers_that_float32_cannot_hold_are_a_reason_to_stay():
-    text = "g (double[N,4] x, double[4,4] w) => (double[N,4] y) { y = MatMul(x, w) }"
-    _, outcome = lifted(model(text, w=np.full((4, 4), 1e200)))
-    assert outcome.changes == 0
-    assert "beyond float32" in outcome.declined[0]
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_rounding_of_the_original_is_not_held_against_the_pass(seed):
     steps = [f"m{i} = MatMul(v{i}, w)\nv{i + 1} = Tanh(m{i})" for i in range(12)]
