@@ -112,6 +112,8 @@ def optimize(
     with stages.stage("optimize"):
         prepared = prepare(original, samples, pipeline=pipeline, skip=skip)
         final = _finished(prepared.model, original, resized=bool(fix_shapes))
+        if prepared.reference.loads:
+            Session(final, what="the optimized model")
     ran = prepared.samples
     work = _Work(loaded, original, prepared, final, ran, notes)
     report = _report(work, None if profile is None else profile.name, threads, validate, stages)
@@ -149,7 +151,6 @@ def _finished(model: ir.Model, original: ir.Model, *, resized: bool) -> ir.Model
     if resized:
         settle_outputs(final)
     check.check(final)
-    Session(final, what="the optimized model")
     return final
 
 
@@ -201,7 +202,8 @@ def _warnings(prepared: Prepared, latency: Sequence[LatencyComparison]) -> list[
     if not prepared.proof.holds:
         found.append(
             "UNPROVEN: the result was not compared with the original, which did not run on random "
-            f"inputs: {prepared.reference.problem}. Give samples that it takes with --calib DATA"
+            f"inputs: {prepared.reference.problem}. If it runs here at all, give samples that it "
+            "takes with --calib DATA"
         )
     slow = [
         each

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 _HELD_OUT_BYTES = 1024
 
+_RUNTIMES_OWN = ("LayerNormalization", "SimplifiedLayerNormalization")
+"""Operators that onnxruntime and its tools write into the ONNX domain at any opset
+(onnxruntime/core/graph/contrib_ops/contrib_defs.cc); ONNX has the first from opset 17 on."""
+
+_APART = "edgeq.unchecked"
+
 
 def check(model: ir.Model) -> None:
     """Prove that the model is valid ONNX. Costs no copy of its weights.
@@ -111,6 +117,7 @@ def _check_onnx(model: ir.Model) -> None:
             port.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
         if port.type.HasField("tensor_type") and not port.type.tensor_type.HasField("shape"):
             port.type.tensor_type.shape.SetInParent()
+    _set_apart(proto)
     try:
         onnx.checker.check_model(proto, full_check=False)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -121,16 +128,36 @@ def _check_onnx(model: ir.Model) -> None:
 
 
 def _external(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    nodes = list(proto.graph.node)
-    for function in proto.functions:
-        nodes.extend(function.node)
     yield from filter(_is_external, proto.graph.initializer)
-    while nodes:
-        for attribute in nodes.pop().attribute:
+    for node in _nodes(proto):
+        for attribute in node.attribute:
             yield from filter(_is_external, (attribute.t, *attribute.tensors))
             for graph in (attribute.g, *attribute.graphs):
                 yield from filter(_is_external, graph.initializer)
-                nodes.extend(graph.node)
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of bodies and functions included."""
+    pending = list(proto.graph.node)
+    for function in proto.functions:
+        pending.extend(function.node)
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
+
+
+def _set_apart(proto: onnx.ModelProto) -> None:
+    """Move operators that only onnxruntime has in the ONNX domain to where the checker passes."""
+    apart = [n for n in _nodes(proto) if not n.domain and n.op_type in _RUNTIMES_OWN]
+    if not apart:
+        return
+    for node in apart:
+        node.domain = _APART
+    for imports in (proto.opset_import, *(f.opset_import for f in proto.functions)):
+        imports.append(onnx.helper.make_opsetid(_APART, 1))
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:

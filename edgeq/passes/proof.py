@@ -118,6 +118,7 @@ class Reference:
 
     Attributes:
         problem: Why it does not run the given samples, or, without any, the random ones.
+        loads: Whether onnxruntime loads it.
     """
 
     def __init__(
@@ -125,14 +126,14 @@ class Reference:
     ) -> None:
         self._model = model
         self._runs: list[_Run] = []
-        self._loads = False
+        self.loads = False
         self.problem: str | None = None
         try:
             session = _open(model)
         except EdgeqError as error:
             self.problem = str(error)
             return
-        self._loads = True
+        self.loads = True
         for sample in itertools.islice(given, _SAMPLES):
             try:
                 self._runs.append(_Run(sample, session.run(sample), random=False))
@@ -174,7 +175,7 @@ class Reference:
         changes its kind then (another class, another number of boxes) says nothing. Nor does a
         candidate that does not load, where the original does not: operators of others, for one.
         """
-        if not self._loads:
+        if not self.loads:
             return Proof(0.0, 0, None, tolerance)
         proof = self._compare(candidate, tolerance)
         if proof.failure is None:

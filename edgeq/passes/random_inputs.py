@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _IMAGE_RANK = 4
 _STATE_RANK = 3
+_WORDS = ("a", "b", "1", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,14 @@ _GUESSES = (
 def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
     """Random inputs, one sample for each guess at what the model leaves open.
 
-    Float inputs are normally distributed, integers small and not negative.
+    Float inputs are normally distributed, integers small and not negative; of unknown rank is 2.
 
     Args:
         model: The model to feed.
         seed: Seed of the generator.
 
     Yields:
-        Samples, of other sizes each where the model allows that; none when an input is no tensor of
-        numbers or of unknown rank.
+        Samples, of other sizes each where the model allows that; none when an input is no tensor.
     """
     rng = np.random.default_rng(seed)
     required = [v for v in model.graph.inputs if not v.is_initializer()]
@@ -78,16 +78,17 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
 def _random(
     value: ir.Value, sizes: dict[str, int], guess: _Guess, rng: np.random.Generator
 ) -> Array | None:
-    if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
+    if value.dtype is None or not isinstance(value.type, ir.TensorType):
         return None
+    declared = value.shape if value.shape is not None else ir.Shape([None, None])
     shape = []
-    batch = _batch_axis(value.shape)
-    for axis, dim in enumerate(value.shape):
+    batch = _batch_axis(declared)
+    for axis, dim in enumerate(declared):
         if isinstance(dim, int) and dim >= 0:
             shape.append(dim)
             continue
         symbol = str(getattr(dim, "value", None) or f"{value.name}:{axis}")
-        inner = guess.side if len(value.shape) == _IMAGE_RANK else guess.length
+        inner = guess.side if len(declared) == _IMAGE_RANK else guess.length
         shape.append(sizes.setdefault(symbol, guess.batch if axis == batch else inner))
     return _draw(value.dtype, shape, guess, rng)
 
@@ -101,6 +102,8 @@ def _batch_axis(shape: ir.Shape) -> int:
 def _draw(
     dtype: ir.DataType, shape: list[int], guess: _Guess, rng: np.random.Generator
 ) -> Array | None:
+    if dtype == ir.DataType.STRING:
+        return rng.choice(np.array(_WORDS, object), shape)
     try:
         kind = dtype.numpy()
     except TypeError:

@@ -81,3 +81,14 @@ def test_large_tensors_are_left_out_and_stay_as_they_are():
     check(big)
     assert value.const_value is tensor
     assert big.graph[-1].attributes["value"] is attribute
+
+
+def test_normalizations_as_the_runtime_writes_them_are_valid_at_any_opset():
+    text = """
+    <ir_version: 8, opset_import: ["": 13]>
+    g (float[2, 4] x, float[4] scale) => (float[2, 4] y) {
+      [a] z = SimplifiedLayerNormalization <axis = -1> (x, scale)
+      [b] y = LayerNormalization <axis = -1> (z, scale)
+    }
+    """
+    check(ir.from_onnx_text(text))
