@@ -88,5 +88,5 @@ def test_a_model_that_random_inputs_do_not_suit_is_called_unproven(run, work):
     result = run("optimize", "g.onnx")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("unproven")
-    assert "Give samples that it takes with --calib DATA" in " ".join(result.stdout.split())
+    assert "give samples that it takes with --calib DATA" in " ".join(result.stdout.split())
     assert (work / "g.opt.onnx").exists()
