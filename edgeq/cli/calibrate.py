@@ -18,7 +18,7 @@ from edgeq.errors import RecipeError
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeq.api import CalibrationTable
 
@@ -86,12 +86,22 @@ def calibrate(ctx: click.Context, /, **given: Any) -> None:
     request = _Request(**given)
     reads = [request.model, *([request.recipe] if request.recipe else []), Path(request.calib)]
     check_output(request.output, "-o", reads)
-    with interruptible() as stop:
-        table = _calibrate(request, stop)
-        if table.collection.samples:
-            table.save(request.output)
+    saved: list[CalibrationTable] = []
+
+    def save(table: CalibrationTable) -> None:
+        table.save(request.output)
+        saved[:] = [table]
+
+    try:
+        with interruptible() as stop:
+            table = _calibrate(request, stop, save)
+            if table.collection.samples:
+                save(table)
+    except KeyboardInterrupt:
+        _tell_interruption(request, saved)
+        ctx.exit(INTERRUPTED)
     if not table.complete:
-        _tell_interruption(request, table)
+        _tell_interruption(request, saved)
         ctx.exit(INTERRUPTED)
     if request.as_json:
         from edgeq.report.calibration import facts
@@ -105,7 +115,9 @@ def calibrate(ctx: click.Context, /, **given: Any) -> None:
         click.echo(f"\nWrote {printable(str(request.output))} ({size})")
 
 
-def _calibrate(request: _Request, stop: Callable[[], bool]) -> CalibrationTable:
+def _calibrate(
+    request: _Request, stop: Callable[[], bool], checkpoint: Callable[[CalibrationTable], None]
+) -> CalibrationTable:
     shard = None if request.shard is None else _parsed_shard(request.shard)
     with progress_bar(silent=request.quiet or request.as_json) as progress:
         from edgeq import api
@@ -122,7 +134,7 @@ def _calibrate(request: _Request, stop: Callable[[], bool]) -> CalibrationTable:
             shard=shard,
             dask=request.dask,
             resume=request.output if request.resume and request.output.exists() else None,
-            checkpoint=lambda table: table.save(request.output),
+            checkpoint=checkpoint,
             stop=stop,
             progress=progress,
         )
@@ -139,10 +151,10 @@ def _parsed_shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _tell_interruption(request: _Request, table: CalibrationTable) -> None:
-    if not table.collection.samples:
+def _tell_interruption(request: _Request, saved: Sequence[CalibrationTable]) -> None:
+    if not saved:
         click.echo("error: interrupted, nothing was written", err=True)
         return
-    where = printable(str(request.output))
-    click.echo(f"error: {where}: {table.unread()}; they are saved", err=True)
+    where, seen = printable(str(request.output)), saved[-1].unread()
+    click.echo(f"error: {where}: {seen}; they are saved", err=True)
     click.echo("  Give the same command with --resume to go on", err=True)

@@ -6,18 +6,23 @@ import random
 import time
 import tracemalloc
 import zipfile
+from functools import reduce
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgeq.calibration import StatisticKind, Statistics
+from edgeq.calibration.archive import MANIFEST
 from edgeq.calibration.collection import Collection
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.manifest import Facts
 from edgeq.calibration.origin import Draw, Origin, ValueNote, sample_digest
 from edgeq.calibration.packing import pack, unpack
-from edgeq.calibration.table import CalibrationTable, load_table, merge, read_table
+from edgeq.calibration.table import CalibrationTable, load_table, merge, read_table, table_of
 from edgeq.errors import CalibrationError
 
 ALL = frozenset(StatisticKind)
@@ -35,6 +40,9 @@ def sample(index):
     }
 
 
+FIRSTS = tuple(map(sample, range(FIRST)))
+
+
 def collected(indices, seed=0):
     statistics = {name: Statistics(ALL) for name in NAMES[:2]}
     kept = KeptSamples(seed=seed)
@@ -50,7 +58,7 @@ def facts(shard=(0, 1), length=100, seed=0, **changes):
     origin = Origin(**{**{f: getattr(ORIGIN, f) for f in ORIGIN.__slots__}, **changes})
     return Facts(
         origin=origin,
-        draw=Draw(sample_digest(map(sample, range(FIRST))), length, None, seed),
+        draw=Draw(sample_digest(FIRSTS), length, None, seed),
         values=tuple(ValueNote(n, "Conv", ("Relu",), "uint8", False) for n in NAMES),
         shards=(shard[0],),
         shard_count=shard[1],
@@ -66,8 +74,7 @@ def table(shard=(0, 1), length=100, **changes):
 
 
 def made(known, indices, complete=True):
-    first = tuple(map(sample, range(FIRST)))
-    return CalibrationTable(known, collected(indices), first, complete)
+    return CalibrationTable(known, collected(indices), FIRSTS, complete)
 
 
 def read(content):
@@ -130,6 +137,16 @@ def test_shards_in_any_order_make_the_table_of_a_single_run(count):
     for seed in range(3):
         random.Random(seed).shuffle(shards)
         assert merge(shards).to_bytes() == whole
+
+
+@given(
+    owners=st.lists(st.integers(0, 3), min_size=80, max_size=80), order=st.permutations(range(4))
+)
+@settings(max_examples=4, deadline=None, derandomize=True)
+def test_any_parts_in_any_order_make_the_collection_of_a_single_run(owners, order):
+    parts = [collected([i for i, owner in enumerate(owners) if owner == part]) for part in order]
+    merged = table_of(facts(length=80), reduce(Collection.merge, parts), FIRSTS, complete=True)
+    assert merged.to_bytes() == table(length=80).to_bytes()
 
 
 def test_shards_merge_step_by_step():
@@ -367,3 +384,11 @@ def test_a_table_of_many_values_is_small_and_quick():
 def test_no_values_pack_to_nothing():
     assert pack([]) == {}
     assert unpack({}, 0) == []
+
+
+def test_the_documented_keys_are_those_that_are_stored():
+    text = (Path(__file__).parents[2] / "docs" / "table.md").read_text(encoding="utf-8")
+    keys = Statistics(ALL).to_arrays()
+    assert all(f"`{key}`" in text for key in keys), keys
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(table(length=4).to_bytes())).read(MANIFEST))
+    assert all(f"`{key}" in text for key in manifest), list(manifest)

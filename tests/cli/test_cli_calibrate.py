@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 def samples():
-    for index in range(120):
+    for index in range(60):
         if index == 12:
             Path("begun").touch()
         if index > 12 and not Path("fast").exists():
@@ -154,7 +154,7 @@ def test_an_interrupted_run_saves_what_it_saw_and_goes_on(run, net, work, slow, 
     assert "t.calib: the run was interrupted after" in first
     assert "--resume" in second
     seen = api.load_table(work / "t.calib").collection.samples
-    assert 8 < seen < 120
+    assert 8 < seen < 60
     assert run("quantize", net, "--calib-table", "t.calib").exit_code == 2
     (work / "fast").touch()
     options = ("--calib", "slow.py:samples", "--threads", 1, "-q")
