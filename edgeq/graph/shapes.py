@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
+import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LARGE: Final = 1024
+"""Size in bytes from which the content of a constant tells nothing about shapes."""
+
+_IR_VERSION: Final = 4
+"""The version from which initializers have types without being inputs."""
 
 
 def infer(model: ir.Model) -> bool:
@@ -15,45 +25,81 @@ def infer(model: ir.Model) -> bool:
         Whether inference ran. When it failed the model is as it was: dtypes and ranks that matter
         then come from what is seen while calibrating.
     """
-    untyped = _untyped_if_sequences(model)
-    ran = _quietly(model, strict=True) or _quietly(model, strict=False)
-    for value, shape in untyped:
-        value.type, value.shape = None, shape
-    return ran
+    return learn(model) is not None
 
 
-def _untyped_if_sequences(model: ir.Model) -> list[tuple[ir.Value, ir.Shape | None]]:
-    """The values without a type, where some may be sequences: onnx-ir would call them tensors."""
-    found = list(ir.traversal.RecursiveGraphIterator(model.graph))
-    if not any(_handles_sequences(n) for n in found):
-        return []
-    return [(v, v.shape) for n in found for v in n.outputs if v.type is None]
+def learn(model: ir.Model) -> int | None:
+    """Like :func:`infer`.
+
+    Returns:
+        How many inner values something new was told of; None when inference failed.
+    """
+    with _without_content(model):
+        proto = ir.to_proto(model)
+    proto.ir_version = max(proto.ir_version, _IR_VERSION)
+    for strict in (True, False):
+        try:
+            inferred = onnx.shape_inference.infer_shapes(
+                proto, check_type=strict, strict_mode=strict, data_prop=True
+            )
+        except Exception:  # noqa: S112 - protobuf's and onnx's errors have no common type
+            continue
+        return _tell(model.graph, inferred.graph)
+    return None
 
 
-def _handles_sequences(node: ir.Node) -> bool:
-    # ReverseSequence is one by its name only: it turns tensors round.
-    named = "Sequence" in node.op_type or "Optional" in node.op_type
-    return named and node.op_type != "ReverseSequence"
-
-
-def _quietly(model: ir.Model, *, strict: bool) -> bool:
-    """onnx-ir reports a failed inference in its log only; a handler turns that into an answer."""
-    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    failures: list[logging.LogRecord] = []
-
-    class _Catch(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            failures.append(record)
-
-    handler, propagate = _Catch(level=logging.WARNING), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
+@contextmanager
+def _without_content(model: ir.Model) -> Iterator[None]:
+    """Let large initializers have a type and a shape only: a copy of them would be slow."""
+    kept = {
+        value: tensor
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if (tensor := value.const_value) is not None and tensor.nbytes > _LARGE
+    }
     try:
-        ShapeInferencePass(strict_mode=strict, check_type=strict)(model)
+        for value, tensor in kept.items():
+            value.const_value = ir.ExternalTensor(
+                "", None, None, tensor.dtype, shape=ir.Shape(tensor.shape), name=value.name or ""
+            )
+        yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    return not any("failed" in record.getMessage() for record in failures)
+        for value, tensor in kept.items():
+            value.const_value = tensor
+
+
+def _tell(graph: ir.Graph, proto: onnx.GraphProto) -> int:
+    """Hand what was inferred to the values of a graph and of its bodies."""
+    told = {info.name: info.type for info in (*proto.value_info, *proto.output)}
+    new = sum(_learned(value, told) for value in graph.inputs)
+    for node, found in zip(graph, proto.node, strict=True):
+        new += sum(_learned(value, told) for value in node.outputs)
+        bodies = {a.name: a.g for a in found.attribute if a.type == onnx.AttributeProto.GRAPH}
+        for name, body in bodies.items():
+            new += _tell(node.attributes[name].as_graph(), body)
+    return new
+
+
+def _learned(value: ir.Value, told: dict[str, onnx.TypeProto]) -> bool:
+    """Whether a tensor's type, rank or one of its sizes was not known before."""
+    found = told.get(value.name or "")
+    if found is None or not found.HasField("tensor_type"):
+        return False
+    kind = ir.DataType(found.tensor_type.elem_type)
+    news = kind != ir.DataType.UNDEFINED and value.dtype != kind
+    if news:
+        value.type = ir.TensorType(kind)
+    shape = ir.serde.deserialize_type_proto_for_shape(found)
+    if shape is None or shape == value.shape:
+        return news
+    known = None if value.shape is None else _fixed(value.shape)
+    news = news or known is None or _fixed(shape) > known
+    value.shape = shape
+    return news and not value.is_graph_output()
+
+
+def _fixed(shape: Iterable[object]) -> int:
+    return sum(isinstance(size, int) for size in shape)
 
 
 def static(value: ir.Value | None) -> tuple[int, ...] | None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def infer_shapes(model: ir.Model) -> Outcome:
     """Infer shapes inside the graph; what the model declares for its outputs stays as it is."""
     declared = [(v, v.shape, v.type) for v in (*model.graph.inputs, *model.graph.outputs)]
-    ran = shapes.infer(model)
+    learned = shapes.learn(model)
     for value, shape, kind in declared:
         value.shape, value.type = shape, kind
-    return Outcome(declined=() if ran else ("shapes could not be inferred",))
+    declined = () if learned is not None else ("shapes could not be inferred",)
+    return Outcome(declined=declined, learned=learned or 0)

@@ -22,11 +22,13 @@ class Outcome:
         changes: How many places were changed.
         declined: Why places that look like work were left alone; each sentence names its place.
         notes: What the user should hear about changes that were made.
+        learned: Of how many values a pass found out what passes decide by, such as a shape.
     """
 
     changes: int = 0
     declined: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    learned: int = 0
 
     @classmethod
     def of(cls, answers: Iterable[Answer], notes: Iterable[str] = ()) -> Outcome:

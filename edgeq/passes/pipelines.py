@@ -90,6 +90,7 @@ _RECOGNIZE: Pipeline = (
 
 _SHARED: Pipeline = (
     inline_functions,
+    lift_constants,
     infer_shapes,
     lift_half,
     Repeat(
@@ -211,30 +212,41 @@ def _joined(earlier: PassReport, later: PassReport) -> PassReport:
 
 
 def steps(model: ir.Model, pipeline: Pipeline, skip: Collection[str]) -> Iterator[PassReport]:
-    """Run passes one by one; yields a report behind each run."""
+    """Run passes one by one; yields a report behind each run.
+
+    A pass that had nothing to do runs again only once the model is another, or more is known of it.
+    """
+    state = 0
+    idle: dict[Pass, int] = {}
     for step in pipeline:
         passes, rounds = (step.passes, step.rounds) if isinstance(step, Repeat) else ((step,), 1)
         for _ in range(rounds):
             changes = 0
             for each in passes:
-                if each.__name__ not in skip:
-                    report = _run(model, each)
-                    changes += report.changes
-                    yield report
+                if each.__name__ in skip or idle.get(each) == state:
+                    continue
+                report, news = _run(model, each)
+                changes += report.changes
+                state += news > 0
+                if not report.changes:
+                    idle[each] = state
+                yield report
             if not changes:
                 break
 
 
-def _run(model: ir.Model, each: Pass) -> PassReport:
+def _run(model: ir.Model, each: Pass) -> tuple[PassReport, int]:
+    """Run a pass; its report, and how much it changed or found out."""
     before, start = len(walk.computing(model)), time.perf_counter()
     try:
         outcome = each(model)
     except Exception as error:
         raise PassFailed(each.__name__, error) from error
     after, seconds = len(walk.computing(model)), time.perf_counter() - start
-    return PassReport(
+    report = PassReport(
         each.__name__, outcome.changes, outcome.declined, before, after, outcome.notes, seconds
     )
+    return report, outcome.changes + outcome.learned
 
 
 def names(pipeline: Pipeline) -> tuple[str, ...]:

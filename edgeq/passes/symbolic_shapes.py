@@ -405,11 +405,21 @@ def _arg(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
 
 
 def _pad(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
-    shape, amounts = look.shape(node.inputs[0]), ints(node, 1, "pads")
-    if shape is None or amounts is None or given(node, 3) or len(amounts) != 2 * len(shape):
+    shape = look.shape(node.inputs[0])
+    amounts: Told | None = ints(node, 1, "pads") or look.elements(input_at(node, 1))
+    if shape is None or amounts is None:
         return None
-    rank = len(shape)
-    return [tuple(dims.add(d, amounts[i] + amounts[i + rank]) for i, d in enumerate(shape))]
+    axes = tuple(range(len(shape)))
+    if given(node, 3):
+        found = ints(node, 3, "axes")
+        axes = () if found is None else tuple(a % len(shape) for a in found)
+    if len(amounts) != 2 * len(axes):
+        return None
+    sizes: list[Size | None] = list(shape)
+    for axis, begin, end in zip(axes, amounts, amounts[len(axes) :], strict=False):
+        both = None if begin is None or end is None else dims.add(begin, end)
+        sizes[axis] = None if both is None else dims.add(shape[axis], both)
+    return [tuple(sizes)]
 
 
 _SAME_SHAPE = (

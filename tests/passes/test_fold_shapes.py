@@ -9,6 +9,7 @@ from edgeq.passes.fold_shapes import fold_shapes
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.remove_dead import remove_dead
+from edgeq.passes.symbolic import Symbols
 
 
 def folded(found):
@@ -296,3 +297,24 @@ def test_any_grouping_of_the_dimensions(shape, data):
     indices = {f"i{axis}": np.array([axis]) for axis in range(len(shape))}
     found, _ = folded(model(f"{head} {{ {body} }}", **indices))
     assert ops(found)[-1] == "Reshape"
+
+
+def test_sizes_behind_padding_that_is_computed():
+    text = """
+g (float[N,3,8,9] x, int64[1] eight, int64[6] none) => (float[?,?,?,?] y) {
+  height = Shape<start=2, end=3>(x)
+  more = Div(height, eight)
+  pads = Concat<axis=0>(none, more, more)
+  y = Pad(x, pads)
+}
+"""
+    found = model(text, eight=np.array([8]), none=np.zeros(6, np.int64))
+    assert Symbols(found).shape(found.graph.outputs[0])[1:] == (3, 9, 10)
+    text = text.replace("Pad(x, pads)", "Pad(x, more2, , axes)").replace(
+        "int64[6] none", "int64[2] axes"
+    )
+    text = text.replace(
+        "pads = Concat<axis=0>(none, more, more)", "more2 = Concat<axis=0>(more, more, eight, more)"
+    )
+    found = model(text, opset=18, eight=np.array([8]), axes=np.array([-1, 1]))
+    assert Symbols(found).shape(found.graph.outputs[0])[1:] == (3 + 2, 8, 9 + 9)

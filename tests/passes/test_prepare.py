@@ -207,3 +207,25 @@ g (float[1,3,8,8] x, int64[8] pads, float mean, float deviation, float[2,3,3,3] 
     prepared = prepare(found)
     assert ops(prepared.model) == ["Conv"]
     assert prepared.proof.holds
+
+
+def test_a_pass_that_had_nothing_to_do_waits_for_news():
+    runs = []
+
+    def idle(found):
+        del found
+        runs.append("idle")
+        return Outcome()
+
+    def once(found):
+        del found
+        runs.append("once")
+        return Outcome(changes=runs.count("once") == 1)
+
+    def learns(found):
+        del found
+        runs.append("learns")
+        return Outcome(learned=runs.count("learns") == 1)
+
+    run_pipeline(graph(), (Repeat((idle, once, learns)), idle))
+    assert runs == ["idle", "once", "learns", "idle", "once"]
