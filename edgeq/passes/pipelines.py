@@ -29,10 +29,12 @@ from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
+from edgeq.passes.lift_double_layers import lift_double_layers
 from edgeq.passes.lift_doubles import lift_doubles
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.lift_islands import lift_islands
 from edgeq.passes.merge_affine import merge_affine
+from edgeq.passes.merge_branches import merge_branches
 from edgeq.passes.merge_casts import merge_casts
 from edgeq.passes.merge_concats import merge_concats
 from edgeq.passes.merge_duplicates import merge_duplicates
@@ -55,6 +57,7 @@ from edgeq.passes.remove_expands import remove_expands
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
+from edgeq.passes.split_prelu import split_prelu
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -92,7 +95,6 @@ _SHARED: Pipeline = (
     inline_functions,
     lift_constants,
     infer_shapes,
-    lift_half,
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
          fold_constants, fold_shapes, fold_if, remove_zero_states, remove_dead, merge_reshapes,
@@ -104,8 +106,8 @@ _SHARED: Pipeline = (
     Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
             merge_reshapes)),
     explicit_pads,
-    Repeat((fold_pad, fold_affine_after, fold_affine_before, merge_affine, merge_layers,
-            remove_noops)),
+    Repeat((fold_pad, fold_affine_after, merge_branches, fold_affine_before, merge_affine,
+            merge_layers, remove_noops)),
     fold_gemm,
     merge_duplicates,
     *_RECOGNIZE,
@@ -114,7 +116,16 @@ _SHARED: Pipeline = (
 
 OPTIMIZE: Pipeline = (*_SHARED, recognize_batch_norm, recognize_hard_swish)
 
-PREPARE: Pipeline = (inline_functions, lift_constants, dequantize_weights, *_SHARED)
+PREPARE: Pipeline = (
+    inline_functions,
+    lift_constants,
+    infer_shapes,
+    lift_half,
+    lift_double_layers,
+    dequantize_weights,
+    *_SHARED,
+    split_prelu,
+)
 
 FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
@@ -126,7 +137,9 @@ def for_target(target: TargetProfile | None) -> Pipeline:
         target: What it shall run on; None for operators of the ONNX standard only.
     """
     if target is not None and target.contrib_operators:
-        return (inline_functions, raise_opset, *OPTIMIZE, fuse_for_onnxruntime)
+        first = (inline_functions, lift_constants, infer_shapes, lift_half, raise_opset)
+        behind = (merge_reshapes, fold_constants, remove_dead)
+        return (*first, *OPTIMIZE, split_prelu, fuse_for_onnxruntime, *behind)
     return OPTIMIZE
 
 

@@ -1,7 +1,7 @@
 """Turns PRelu with a slope for each channel into Mul and Max.
 
-``max(x, b * x)`` is PRelu where no slope b is above 1. For targets on which two simple operators are
-faster than this one: onnxruntime's CPU kernel decides element by element (figures in
+``max(x, b * x)`` is PRelu where no slope b is above 1. For targets on which two simple operators
+are faster than this one: onnxruntime's CPU kernel decides element by element (figures in
 ``recognize_rectifiers.py``: 1036 microseconds against 106).
 """
 
