@@ -60,7 +60,12 @@ def _without_content(model: ir.Model) -> Iterator[None]:
     try:
         for value, tensor in kept.items():
             value.const_value = ir.ExternalTensor(
-                "", None, None, tensor.dtype, shape=ir.Shape(tensor.shape), name=value.name or ""
+                "",
+                None,
+                None,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=value.name or "",
             )
         yield
     finally:
