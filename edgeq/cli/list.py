@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edgeq.passes.outcome import Pass
     from edgeq.passes.pipelines import Pipeline
 
 Row = dict[str, Any]
@@ -166,13 +165,10 @@ def _passes() -> list[Row]:
 
 def _described(pipeline: Pipeline) -> list[tuple[str, str]]:
     """The passes of a pipeline by name, each once, with the first line of its description."""
-    from edgeq.passes.pipelines import Repeat
+    from edgeq.passes.pipelines import flat
 
-    flat: dict[str, Pass] = {}
-    for step in pipeline:
-        for each in step.passes if isinstance(step, Repeat) else (step,):
-            flat.setdefault(each.__name__, each)
-    return [(name, (each.__doc__ or "").strip().partition("\n")[0]) for name, each in flat.items()]
+    found = {each.__name__: each for each in flat(pipeline)}
+    return [(name, (each.__doc__ or "").strip().partition("\n")[0]) for name, each in found.items()]
 
 
 def _metrics() -> list[Row]:

@@ -9,7 +9,7 @@ want a DequantizeLinear for each reader.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq.errors import EdgeqError
@@ -60,7 +60,7 @@ from edgeq.passes.sort_nodes import sort_nodes
 from edgeq.passes.split_prelu import split_prelu
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Generator, Iterator
 
     import onnx_ir as ir
 
@@ -73,11 +73,11 @@ class Repeat:
     """Passes that run in turn until none of them changes anything.
 
     Attributes:
-        passes: The passes.
+        passes: The passes; some may be repeated on their own.
         rounds: How often at most.
     """
 
-    passes: tuple[Pass, ...]
+    passes: Pipeline
     rounds: int = 8
 
 
@@ -91,10 +91,12 @@ _RECOGNIZE: Pipeline = (
     recognize_rectifiers,
 )
 
+_ROUNDS = 4
+"""How often everything may begin anew, if it keeps uncovering work."""
+
+_OPEN: Pipeline = (inline_functions, lift_constants, infer_shapes)
+
 _SHARED: Pipeline = (
-    inline_functions,
-    lift_constants,
-    infer_shapes,
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
          fold_constants, fold_shapes, fold_if, remove_zero_states, remove_dead, merge_reshapes,
@@ -114,7 +116,10 @@ _SHARED: Pipeline = (
     remove_dead,
 )  # fmt: skip
 
-OPTIMIZE: Pipeline = (*_SHARED, recognize_batch_norm, recognize_hard_swish)
+OPTIMIZE: Pipeline = (
+    *_OPEN,
+    Repeat((*_SHARED, recognize_batch_norm, recognize_hard_swish), _ROUNDS),
+)
 
 PREPARE: Pipeline = (
     inline_functions,
@@ -123,7 +128,7 @@ PREPARE: Pipeline = (
     lift_half,
     lift_double_layers,
     dequantize_weights,
-    *_SHARED,
+    Repeat(_SHARED, _ROUNDS),
     split_prelu,
 )
 
@@ -229,23 +234,51 @@ def steps(model: ir.Model, pipeline: Pipeline, skip: Collection[str]) -> Iterato
 
     A pass that had nothing to do runs again only once the model is another, or more is known of it.
     """
-    state = 0
-    idle: dict[Pass, int] = {}
-    for step in pipeline:
-        passes, rounds = (step.passes, step.rounds) if isinstance(step, Repeat) else ((step,), 1)
-        for _ in range(rounds):
-            changes = 0
-            for each in passes:
-                if each.__name__ in skip or idle.get(each) == state:
-                    continue
-                report, news = _run(model, each)
-                changes += report.changes
-                state += news > 0
-                if not report.changes:
-                    idle[each] = state
-                yield report
+    yield from _Progress(model, skip).through(pipeline)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a model has come.
+
+    Attributes:
+        model: The model.
+        skip: Names of passes to leave out.
+        state: How often it has become another one, or more was found out about it.
+        idle: The state that each pass had nothing to do in.
+    """
+
+    model: ir.Model
+    skip: Collection[str]
+    state: int = 0
+    idle: dict[Pass, int] = field(default_factory=dict)
+
+    def through(self, steps: Pipeline) -> Generator[PassReport, None, int]:
+        """Run passes in turn; yields a report behind each run, returns how much they changed."""
+        changes = 0
+        for step in steps:
+            inner = self._repeat(step) if isinstance(step, Repeat) else self._run(step)
+            changes += yield from inner
+        return changes
+
+    def _repeat(self, step: Repeat) -> Generator[PassReport, None, int]:
+        total = 0
+        for _ in range(step.rounds):
+            changes = yield from self.through(step.passes)
+            total += changes
             if not changes:
                 break
+        return total
+
+    def _run(self, each: Pass) -> Generator[PassReport, None, int]:
+        if each.__name__ in self.skip or self.idle.get(each) == self.state:
+            return 0
+        report, news = _run(self.model, each)
+        self.state += news > 0
+        if not report.changes:
+            self.idle[each] = self.state
+        yield report
+        return report.changes
 
 
 def _run(model: ir.Model, each: Pass) -> tuple[PassReport, int]:
@@ -264,5 +297,13 @@ def _run(model: ir.Model, each: Pass) -> tuple[PassReport, int]:
 
 def names(pipeline: Pipeline) -> tuple[str, ...]:
     """The passes of a pipeline by name, each once, in order."""
-    flat = [p for step in pipeline for p in (step.passes if isinstance(step, Repeat) else (step,))]
-    return tuple(dict.fromkeys(p.__name__ for p in flat))
+    return tuple(dict.fromkeys(each.__name__ for each in flat(pipeline)))
+
+
+def flat(pipeline: Pipeline) -> Iterator[Pass]:
+    """The passes of a pipeline in order, each round once."""
+    for step in pipeline:
+        if isinstance(step, Repeat):
+            yield from flat(step.passes)
+        else:
+            yield step
