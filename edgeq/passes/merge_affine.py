@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeq.graph import rewire, walk
 from edgeq.graph.shapes import rank as rank_of
+from edgeq.graph.shapes import static
 from edgeq.passes import affine as affines
 from edgeq.passes import edits
 from edgeq.passes.outcome import Outcome
@@ -67,7 +68,9 @@ def _run(node: ir.Node) -> _Run | None:
 
 def _merge(run: _Run, names: Names) -> Answer:
     left = run.total.scales + run.total.shifts
-    if left >= len(run.nodes) or not left:
+    if left >= len(run.nodes):
+        return False
+    if not left and not _may_vanish(run):
         return False
     place = where(run.nodes[0])
     if spells_fusion(run.data):
@@ -78,6 +81,31 @@ def _merge(run: _Run, names: Names) -> Answer:
         return f"{place}: merged, its constants would be larger than they are apart"
     _replace(run, names)
     return True
+
+
+def _may_vanish(run: _Run) -> bool:
+    """Whether the data can serve in place of the result: as large, and with a node behind it."""
+    end, shape = run.nodes[-1].outputs[0], static(run.data)
+    keeps = max(run.total.scale.size, run.total.shift.size) == 1 and _flat(run)
+    producer = run.data.producer()
+    inner = producer is not None and producer.graph is end.graph and not run.data.is_graph_output()
+    return (inner or not end.is_graph_output()) and (
+        keeps or (shape is not None and shape == static(end))
+    )
+
+
+def _flat(run: _Run) -> bool:
+    """Whether constants of one number have no more dimensions than the data."""
+    known = rank_of(run.data)
+    return max(run.total.scale.ndim, run.total.shift.ndim) <= (known or 0)
+
+
+def _number(run: _Run, array: affines.Float64) -> affines.Float64:
+    """One number for all channels where they have the same, and the shape stays."""
+    flat = array.reshape(-1)
+    same = array.size > 1 and bool(np.all(flat == flat[0]))
+    keeps = same and static(run.data) == static(run.nodes[-1].outputs[0]) is not None
+    return np.asarray(flat[0]) if keeps else array
 
 
 def _grows(run: _Run) -> bool:
@@ -96,7 +124,7 @@ def _replace(run: _Run, names: Names) -> None:
     for op_type, array, wanted in parts:
         if wanted:
             base = f"{first.name}__{op_type.lower()}"
-            data = np.asarray(array, dtype.numpy())
+            data = np.asarray(_number(run, array), dtype.numpy())
             constant = edits.constant(first, data, names, base)
             value = edits.add_node(first, op_type, [value, constant], names, base, like=end)
     rewire.take_place(end, value)

@@ -11,7 +11,7 @@ from edgeq.graph import constants, rewire, walk
 from edgeq.graph.shapes import rank, static
 from edgeq.graph.walk import is_op
 from edgeq.passes.outcome import Outcome
-from edgeq.passes.pattern import constant_operand, given, ints, opset, where
+from edgeq.passes.pattern import constant_operand, given, ints, opset, produced_by, where
 from edgeq.passes.symbolic_shapes import FAR
 
 if TYPE_CHECKING:
@@ -156,6 +156,38 @@ def _neutral(node: ir.Node) -> ir.Value | None:
     return operand.data if all(c in (1, d) for c, d in zip(shape, behind, strict=True)) else None
 
 
+def _twice(node: ir.Node) -> ir.Value | None:
+    """What is turned round and back again."""
+    inner = produced_by(node.inputs[0], node.op_type)
+    return None if inner is None else inner.inputs[0]
+
+
+def _split(node: ir.Node) -> ir.Value | None:
+    return node.inputs[0] if len(node.outputs) == 1 else None
+
+
+def _flatten(node: ir.Node) -> ir.Value | None:
+    if rank(node.inputs[0]) == 2 and node.attributes.get_int("axis", 1) in (1, -1):
+        return node.inputs[0]
+    return _same_shape(node)
+
+
+def _where(node: ir.Node) -> ir.Value | None:
+    """The only side that a constant condition takes, if nothing broadcasts it."""
+    condition = constants.array(node.inputs[0])
+    if condition is None or not condition.size or condition.min() != condition.max():
+        return None
+    chosen, other = node.inputs[1:] if condition.all() else node.inputs[:0:-1]
+    dims = None if chosen is None else chosen.shape
+    for shape in (condition.shape, static(other)):
+        if dims is None or shape is None or len(shape) > len(dims):
+            return None
+        behind = list(dims)[len(dims) - len(shape) :]
+        if not all(c in (1, d) for c, d in zip(shape, behind, strict=True)):
+            return None
+    return chosen
+
+
 def _expand(node: ir.Node) -> ir.Value | None:
     target = ints(node, 1, "shape")
     known = rank(node.inputs[0])
@@ -169,7 +201,7 @@ _RULES: dict[str, Same] = {
     "Dropout": _dropout,
     "Cast": _cast,
     "Reshape": _reshape,
-    "Flatten": _same_shape,
+    "Flatten": _flatten,
     "Squeeze": _same_shape,
     "Unsqueeze": _same_shape,
     "Expand": _expand,
@@ -186,4 +218,8 @@ _RULES: dict[str, Same] = {
     "Mul": _neutral,
     "Div": _neutral,
     "Resize": lambda node: None,
+    "Neg": _twice,
+    "Not": _twice,
+    "Split": _split,
+    "Where": _where,
 }

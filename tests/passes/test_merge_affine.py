@@ -1,5 +1,6 @@
 import numpy as np
-from pass_graphs import apply, listing, model, numbers
+import pytest
+from pass_graphs import apply, listing, model, numbers, ops
 
 from edgeq.passes.merge_affine import merge_affine
 
@@ -41,3 +42,37 @@ def test_constants_that_would_grow_are_left():
     )
     _, outcome = apply(merge_affine, model(text, a=numbers(4, 1), b=numbers(4)))
     assert "larger" in outcome.declined[0]
+
+
+@pytest.mark.parametrize("shape", ["[N,3]", "[2,3]"])
+def test_what_cancels_goes(shape):
+    text = f"g (float{shape} x, float a, float b) => (float{shape} y) {{ "
+    text += "r = Relu(x) p = Mul(r, a) q = Neg(p) s = Div(q, b) y = Abs(s) }"
+    found = model(text, a=np.float32(2), b=np.float32(-2))
+    assert ops(apply(merge_affine, found)[0]) == ["Relu", "Abs"]
+
+
+def test_what_cancels_between_the_ends_of_the_graph_stays():
+    text = "g (float[2] x, float a) => (float[2] y) { p = Mul(x, a) y = Div(p, a) }"
+    assert apply(merge_affine, model(text, a=np.float32(2)))[1].changes == 0
+
+
+def test_what_cancels_and_enlarges_stays():
+    text = (
+        "g (float[2] x, float[3,1] a) => (float[3,2] y) { p = Mul(x, a) q = Div(p, a) y = Abs(q) }"
+    )
+    assert apply(merge_affine, model(text, a=numbers(3, 1)))[1].changes == 0
+
+
+def test_equal_numbers_become_one():
+    text = """
+g (float[2,3] x, float[3] a, float[3] b, float[3] c) => (float[2,3] y) {
+  p = Mul(x, a)
+  q = Add(p, b)
+  y = Mul(q, c)
+}
+"""
+    data = {name: np.full(3, number, np.float32) for name, number in (("a", 2), ("b", 3), ("c", 4))}
+    found, _ = apply(merge_affine, model(text, **data))
+    shapes = [v.const_value.shape.numpy() for n in found.graph for v in n.inputs if v.const_value]
+    assert shapes == [(), ()]

@@ -64,3 +64,51 @@ g (bool c, float[2] x) => (float[2] y) {
 }
 """
     assert apply(remove_noops, model(text))[1].changes == 0
+
+
+@pytest.mark.parametrize("op", ["Neg", "Not"])
+def test_back_and_forth(op):
+    kind = "bool" if op == "Not" else "float"
+    text = f"g ({kind}[2] x, {kind}[2] z) => ({kind}[2] y) {{ a = {op}(x) b = {op}(a) "
+    text += "y = And(b, z) }" if op == "Not" else "y = Mul(b, z) }"
+    found, _ = apply(remove_noops, model(text))
+    assert listing(found).endswith("y = And(x, z)" if op == "Not" else "y = Mul(x, z)")
+
+
+def test_a_split_into_one_and_a_flat_matrix():
+    text = """
+g (float[N,M] x, int64[1] whole) => (float[?,?] y) {
+  a = Split<axis=1, num_outputs=1>(x)
+  b = Flatten(a)
+  y = Exp(b)
+}
+"""
+    found = model(text, 18, whole=np.array([1]))
+    assert listing(apply(remove_noops, found)[0]) == "y = Exp(x)"
+
+
+@pytest.mark.parametrize(
+    ("condition", "one", "left"),
+    [
+        (True, "[1]", "x"), (False, "[1]", None), ([[True, True]], "[2,1]", "x"),
+        ([[True, False]], "[1]", None), ([[[True]]], "[1]", None), ([True], "[K]", None),
+        ([], "[1]", None),
+    ],
+)  # fmt: skip
+def test_a_condition_that_is_constant(condition, one, left):
+    data = np.array(condition, bool)
+    kind = f"bool{list(data.shape)}"
+    text = f"""
+g ({kind} c, float[2,2] x, float{one} z) => (float[?,?] y) {{
+  b = Where(c, x, z)
+  y = Exp(b)
+}}
+"""
+    found, _ = apply(remove_noops, model(text, c=data), runs=data.ndim < 3 and data.size > 0)
+    assert listing(found).endswith(f"y = Exp({left or 'b'})")
+
+
+def test_the_other_side_of_a_condition():
+    text = "g (bool c, float z, float[N,2] x) => (float[?,?] y) { b = Where(c, z, x) y = Exp(b) }"
+    found, _ = apply(remove_noops, model(text, c=np.array(False)))
+    assert listing(found) == "y = Exp(x)"
