@@ -33,6 +33,7 @@ from edgeq.passes.lift_double_layers import lift_double_layers
 from edgeq.passes.lift_doubles import lift_doubles
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.lift_islands import lift_islands
+from edgeq.passes.matmul_to_gemm import matmul_to_gemm
 from edgeq.passes.merge_affine import merge_affine
 from edgeq.passes.merge_branches import merge_branches
 from edgeq.passes.merge_casts import merge_casts
@@ -50,6 +51,7 @@ from edgeq.passes.recognize_batch_norm import recognize_batch_norm
 from edgeq.passes.recognize_gelu import recognize_gelu
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.passes.recognize_layer_norm import recognize_layer_norm
+from edgeq.passes.recognize_pools import recognize_pools
 from edgeq.passes.recognize_rectifiers import recognize_rectifiers
 from edgeq.passes.recognize_softmax import recognize_softmax
 from edgeq.passes.remove_dead import remove_dead
@@ -107,6 +109,7 @@ _SHARED: Pipeline = (
     *_RECOGNIZE,
     Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
             merge_reshapes)),
+    recognize_pools,
     explicit_pads,
     Repeat((fold_pad, fold_affine_after, merge_branches, fold_affine_before, merge_affine,
             merge_layers, remove_noops)),
@@ -118,7 +121,7 @@ _SHARED: Pipeline = (
 
 OPTIMIZE: Pipeline = (
     *_OPEN,
-    Repeat((*_SHARED, recognize_batch_norm, recognize_hard_swish), _ROUNDS),
+    Repeat((*_SHARED, matmul_to_gemm, recognize_batch_norm, recognize_hard_swish), _ROUNDS),
 )
 
 PREPARE: Pipeline = (
