@@ -51,12 +51,16 @@ def learn(model: ir.Model) -> int | None:
 @contextmanager
 def _without_content(model: ir.Model) -> Iterator[None]:
     """Let large initializers have a type and a shape only: a copy of them would be slow."""
-    kept = {
-        value: tensor
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if (tensor := value.const_value) is not None and tensor.nbytes > _LARGE
-    }
+    kept: dict[ir.Value, ir.TensorProtocol] = {}
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if tensor is None:
+                continue
+            if value.shape is None:
+                value.shape = ir.Shape(tensor.shape.numpy())
+            if tensor.nbytes > _LARGE:
+                kept[value] = tensor
     try:
         for value, tensor in kept.items():
             value.const_value = ir.ExternalTensor(

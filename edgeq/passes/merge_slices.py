@@ -1,7 +1,9 @@
 """Merges slices of slices, and takes slices of a concatenation from the part they lie in.
 
 A Slice whose data is a Slice that nobody else reads becomes one Slice. A Slice, or an output of a
-Split, that lies within one input of the Concat in front of it reads that input.
+Split, that lies within one input of the Concat in front of it reads that input. A Split of which
+one part is read becomes a Slice: onnxruntime writes every part (1.31 on x86-64, one thread, half of
+[1,64,56,56] and a Relu: 38 / 27 microseconds).
 """
 
 from __future__ import annotations
@@ -34,14 +36,37 @@ def merge_slices(model: ir.Model) -> Outcome:
         if is_op(node, "Slice"):
             answers.append(_merge(node, model, symbols, names))
         else:
-            answers.append(_unsplit(node, symbols))
+            answers.append(_unsplit(node, symbols) or _cut_out(node, model, symbols, names))
     return Outcome.of(answers)
 
 
 def _has_work(node: ir.Node) -> bool:
     if is_op(node, "Slice"):
         return produced_by(node.inputs[0], "Slice", "Split", "Concat") is not None
-    return is_op(node, "Split") and produced_by(node.inputs[0], "Concat") is not None
+    if not is_op(node, "Split") or len(node.outputs) < 2:
+        return False
+    return produced_by(node.inputs[0], "Concat") is not None or len(_read(node)) == 1
+
+
+def _read(node: ir.Node) -> list[ir.Value]:
+    """The outputs that somebody reads."""
+    return [v for v in node.outputs if v.uses() or v.is_graph_output()]
+
+
+def _cut_out(node: ir.Node, model: ir.Model, symbols: Symbols, names: Names) -> Answer:
+    """Let a Slice take the only part of a Split that is read."""
+    parts = _read(node)
+    cut = cuts.read(parts[0], symbols) if len(parts) == 1 else None
+    if cut is None:
+        return False
+    new = cuts.write(node, cut, model, names)
+    new.type, new.shape = parts[0].type, parts[0].shape
+    shape = symbols.shape(parts[0])
+    if shape is not None:
+        symbols.learn(new, shape)
+    rewire.take_place(parts[0], new)
+    rewire.remove(node)
+    return True
 
 
 def _merge(node: ir.Node, model: ir.Model, symbols: Symbols, names: Names) -> Answer:

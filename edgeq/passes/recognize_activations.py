@@ -234,4 +234,8 @@ def _ramps(clamp: _Clamp, graph: ir.Graph) -> list[_Ramp]:
 def _folds(source: ir.Value) -> bool:
     """Whether a layer in front can take up the slope and the offset, so that a Clip is left."""
     producer = source.producer()
-    return producer is not None and producer.op_type in (*_LAYERS, "Add", "Mul")
+    return (
+        producer is not None
+        and sole_reader(source) is not None
+        and producer.op_type in (*_LAYERS, "Add", "Mul")
+    )

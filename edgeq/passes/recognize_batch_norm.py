@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgeq.graph.rewire import Names
     from edgeq.passes.outcome import Answer
 
+_CLAMPS = ("Clip", "Relu", "Max", "Min")
+
 _INFERENCE_BY_DEFAULT = 7
 """The opset from which a BatchNormalization without attributes is one of inference."""
 
@@ -55,12 +57,20 @@ def _merge(node: ir.Node, names: Names) -> Answer:
     )
     if total is None:
         return False
+    if _starts_ramp(total, use.node.outputs[0]):
+        return False
     if spells_fusion(scale.data):
         return f"{where(node)}: it ends arithmetic that the runtime fuses"
     if not total.finite:
         return f"{where(node)}: merged, its numbers do not fit float32"
     _replace(node, scale.data, use.node, total, names)
     return True
+
+
+def _starts_ramp(total: affines.Affine, output: ir.Value) -> bool:
+    """Whether one scale and one shift in front of a clamp may be read as a hard sigmoid yet."""
+    single = all(bool(np.all(part == part.flat[0])) for part in (total.scale, total.shift))
+    return single and any(is_op(reader, *_CLAMPS) for reader in output.consumers())
 
 
 def _replace(

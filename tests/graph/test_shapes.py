@@ -51,3 +51,13 @@ def test_a_shape_is_static_when_every_dimension_is_known(shape, known, rank):
 def test_nothing_has_no_shape():
     assert shapes.static(None) is None
     assert shapes.rank(None) is None
+
+
+def test_a_constant_that_is_declared_without_a_shape_has_its_own():
+    model = graphs.build("n (float[2,N] x, float s) => (float[2,N] z) { y = Mul(x, s) z = Sin(y) }")
+    constant = next(v for v in model.graph.inputs if v.name == "s")
+    model.graph.inputs.remove(constant)
+    constant.shape, constant.const_value = None, ir.tensor(2.0, name="s")
+    model.graph.register_initializer(constant)
+    assert shapes.infer(model)
+    assert shapes.rank(values(model)["y"]) == 2

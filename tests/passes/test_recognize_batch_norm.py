@@ -67,3 +67,13 @@ g (float[N,C,5] x, float s, float t) => (float[N,C,5] y) {
 """
     data = {"s": np.float32(2), "t": np.float32(3)}
     assert apply(recognize_batch_norm, model(text, **data))[1].changes == 0
+
+
+@pytest.mark.parametrize(("shape", "changes"), [((), 0), ((1,), 0), ((4, 1, 1), 1)])
+def test_a_ramp_of_one_slope_stays(shape, changes):
+    text = TEXT.format(s=list(shape), t=list(shape), op="Clip(q, low, high)")
+    text = text.replace("p = Mul(s, x)", "p = Mul(s, x) q = Add(p, t)")
+    text = text.replace(" t)", " t, float low, float high)", 1)
+    data = {"s": numbers(*shape), "t": numbers(*shape, seed=1)}
+    found = model(text, **data, low=np.float32(0), high=np.float32(1))
+    assert apply(recognize_batch_norm, found)[1].changes == changes
