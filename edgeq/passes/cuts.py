@@ -27,26 +27,28 @@ _INPUTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Elements ``start`` up to ``end`` of an axis; an end of None is the end of the data."""
+    """Every ``step``-th element from ``start`` up to ``end``; None ends where the data does."""
 
     start: int
     end: int | None
+    step: int = 1
 
     def inside(self, inner: Range) -> Range:
         """``inner``, counted in this range, counted in the data."""
-        ends = [self.start + inner.end] if inner.end is not None else []
+        ends = [self.start + inner.end * self.step] if inner.end is not None else []
         ends += [self.end] if self.end is not None else []
-        return Range(self.start + inner.start, min(ends) if ends else None)
+        start = self.start + inner.start * self.step
+        return Range(start, min(ends) if ends else None, self.step * inner.step)
 
     def covers(self, size: Size) -> bool:
         """Whether it is all of an axis."""
         whole = self.end is None or (isinstance(size, int) and self.end >= size)
-        return self.start == 0 and whole
+        return self.start == 0 and self.step == 1 and whole
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A contiguous part of a value.
+    """A part of a value.
 
     Attributes:
         data: The value.
@@ -73,22 +75,22 @@ def _slice(node: ir.Node, data: ir.Value, symbols: Symbols) -> Cut | None:
         return None
     ranges = {}
     for start, end, axis, step in zip(*parts, strict=True):
-        found = _range(start, end, shape[axis]) if step == 1 else None
+        found = _range(start, end, step, shape[axis])
         if found is None:
             return None
         ranges[axis] = found
     return Cut(data, ranges)
 
 
-def _range(start: Size | None, end: Size | None, size: Size) -> Range | None:
-    if not (isinstance(start, int) and isinstance(end, int)):
+def _range(start: Size | None, end: Size | None, step: Size | None, size: Size) -> Range | None:
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(step, int)) or step < 1:
         return None
     if isinstance(size, int):
         first, last, _ = slice(start, end).indices(size)
-        return Range(first, max(first, last))
+        return Range(first, max(first, last), step)
     if start < 0 or end < 0:
         return None
-    return Range(start, None if end >= FAR else max(start, end))
+    return Range(start, None if end >= FAR else max(start, end), step)
 
 
 def _split(node: ir.Node, data: ir.Value, value: ir.Value, symbols: Symbols) -> Cut | None:
@@ -117,8 +119,11 @@ def write(node: ir.Node, cut: Cut, model: ir.Model, names: Names) -> ir.Value:
     if opset(model) < _INPUTS:
         attributes = {"starts": starts, "ends": [int(e or 0) for e in ends], "axes": axes}
         return edits.add_node(node, "Slice", [cut.data], names, base, attributes, like=like)
+    steps = [cut.ranges[a].step for a in axes]
+    wanted = [("starts", starts), ("ends", ends), ("axes", axes)]
+    wanted += [("steps", steps)] if set(steps) != {1} else []
     bounds = [
         edits.constant(node, np.array(numbers, np.int64), names, f"{base}_{what}")
-        for what, numbers in (("starts", starts), ("ends", ends), ("axes", axes))
+        for what, numbers in wanted
     ]
     return edits.add_node(node, "Slice", [cut.data, *bounds], names, base, like=like)

@@ -133,4 +133,5 @@ def _runs(
 
 def _meet(first: Cut, second: Cut, axis: int) -> bool:
     end = first.ranges[axis].end
-    return first.data is second.data and end is not None and end == second.ranges[axis].start
+    whole = first.ranges[axis].step == second.ranges[axis].step == 1
+    return whole and first.data is second.data and end == second.ranges[axis].start
