@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq.graph.walk import is_op
+from edgeq.passes import affine as affines
 from edgeq.passes.layout import permutation
 from edgeq.passes.layout.mincut import INFINITE, Network
+from edgeq.passes.pattern import produced_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,9 +112,10 @@ def priced(region: Region) -> Problem:
     price = {tensor: (_elements(tensor) + 1) * unit for tensor in region.tensors}
     favoured = _favoured(region)
     read_by = {r.member: price[t] for t in region.tensors for r in t.readings if r.member}
+    biases = _biases(region)
     label_price = {}
     for member in region.members:
-        best = member.side if favoured is None else favoured
+        best = biases.get(member, member.side if favoured is None else favoured)
         slow = read_by.get(member, 0) * member.rule.surcharge
         prices = [int(side != best) + slow * (not _suits(member, side)) for side in (0, 1)]
         label_price[member] = (prices[0], prices[1])
@@ -152,6 +155,21 @@ def _suits(member: Member, side: int) -> bool:
     if side != member.side:
         axes = [member.order.index(axis) for axis in axes]
     return sorted(axes) == list(range(rank - len(axes), rank))
+
+
+def _biases(region: Region) -> dict[Member, int]:
+    """What adds a constant to a product -> the side of the product: they belong together.
+
+    So :mod:`edgeq.passes.fold_affine_after` has it, too.
+    """
+    found: dict[Member, int] = {}
+    for tensor in region.tensors:
+        if tensor.producer is None and produced_by(tensor.root, "MatMul"):
+            for reading in tensor.readings:
+                member = reading.member
+                if member is not None and affines.read(member.node, None) is not None:
+                    found[member] = tensor.side
+    return found
 
 
 def _favoured(region: Region) -> int | None:
