@@ -56,6 +56,7 @@ from edgeq.passes.recognize_rectifiers import recognize_rectifiers
 from edgeq.passes.recognize_softmax import recognize_softmax
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_expands import remove_expands
+from edgeq.passes.remove_loop_states import remove_loop_states
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
@@ -101,8 +102,8 @@ _OPEN: Pipeline = (inline_functions, lift_constants, infer_shapes)
 _SHARED: Pipeline = (
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
-         fold_constants, fold_shapes, fold_if, remove_zero_states, remove_dead, merge_reshapes,
-         merge_gathers, merge_slices, merge_concats, remove_expands)
+         fold_constants, fold_shapes, fold_if, remove_loop_states, remove_zero_states, remove_dead,
+         merge_reshapes, merge_gathers, merge_slices, merge_concats, remove_expands)
     ),
     merge_duplicates,
     einsum_to_matmul,
