@@ -59,7 +59,7 @@ def _without_content(model: ir.Model) -> Iterator[None]:
                 continue
             if value.shape is None:
                 value.shape = ir.Shape(tensor.shape.numpy())
-            if tensor.nbytes > _LARGE:
+            if tensor.dtype != ir.DataType.STRING and tensor.nbytes > _LARGE:
                 kept[value] = tensor
     try:
         for value, tensor in kept.items():
