@@ -22,6 +22,7 @@ from edgeq.passes.fold_affine_before import fold_affine_before
 from edgeq.passes.fold_constants import fold_constants
 from edgeq.passes.fold_gemm import fold_gemm
 from edgeq.passes.fold_if import fold_if
+from edgeq.passes.fold_loop_conditions import fold_loop_conditions
 from edgeq.passes.fold_pad import fold_pad
 from edgeq.passes.fold_shapes import fold_shapes
 from edgeq.passes.fold_transpose_into_layer import fold_transpose_into_layer
@@ -102,8 +103,9 @@ _OPEN: Pipeline = (inline_functions, lift_constants, infer_shapes)
 _SHARED: Pipeline = (
     Repeat(
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
-         fold_constants, fold_shapes, fold_if, remove_loop_states, remove_zero_states, remove_dead,
-         merge_reshapes, merge_gathers, merge_slices, merge_concats, remove_expands)
+         fold_constants, fold_shapes, fold_if, fold_loop_conditions, remove_loop_states,
+         remove_zero_states, remove_dead, merge_reshapes, merge_gathers, merge_slices,
+         merge_concats, remove_expands)
     ),
     merge_duplicates,
     einsum_to_matmul,
