@@ -164,8 +164,7 @@ def _counting(trip: RoundTrip, condition: _Condition, model: ir.Model) -> ir.Gra
     inputs = [copy for copy in copies.values() if copy is not None]
     arrays = [(leaf, constants.array(leaf)) for leaf in condition.leaves]
     stored = {v: _stored(f"leaf_{i}", a) for i, (v, a) in enumerate(arrays) if a is not None}
-    for leaf, value in stored.items():
-        copies[leaf] = value
+    copies.update((leaf, value) for leaf, value in stored.items())
     nodes = [_copy(node, copies, f"value_{i}") for i, node in enumerate(condition.nodes)]
     behind = [trip.body.outputs[0], *(trip.behind(state) for state in condition.states)]
     results = [
