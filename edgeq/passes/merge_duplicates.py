@@ -28,7 +28,7 @@ _DRAWS = (
 )  # fmt: skip
 
 _ONE_EACH = ("QuantizeLinear", "DequantizeLinear")
-"""Runtimes look for one of their own at each reader, and merge them by themselves where they can."""
+"""Runtimes look for one of their own at each reader, and merge them themselves where they can."""
 
 _BEGINNING = 1024
 """Elements that are compared before all of them: weights that differ mostly do so there."""

@@ -43,9 +43,9 @@ _GUESSES = (
     _Guess(1, 64, 8, integers=1),
     _Guess(1, 320, 128, integers=2),
     _Guess(1, 256, 256, integers=2),
-    _Guess(1, 512, 512, integers=2),
+    _Guess(1, 288, 512, integers=2),
     _Guess(1, 1, 1, integers=2),
-    _Guess(1, 640, 16000, integers=2),
+    _Guess(1, 64, 16000, integers=2),
 )
 """In the order in which they are tried: a model may refuse most of them."""
 

@@ -40,7 +40,7 @@ def _split(node: ir.Node, names: Names) -> Answer:
     array = constants.array(slope)
     if source is None or slope is None or array is None or array.dtype != np.float32:
         return False
-    if not np.all(array <= 1):
+    if np.any(np.greater(array, 1)):
         return f"{where(node)}: a slope is above 1"
     output = node.outputs[0]
     base = f"{node.name}__slope"

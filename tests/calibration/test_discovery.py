@@ -103,7 +103,7 @@ def test_a_plug_in_works_like_a_built_in(install):
         ("percentile:level=high", "level takes float, not 'high'"),
         ("percentile:level", "not of the form key=value"),
         ("percentile:level=99,level=98", "given twice"),
-        ("percentile:level=3", "level must be in"),
+        ("percentile:level=3", "level must be 0 or in"),
         ("minmax:level=3", "takes no parameters"),
         ("auto", "policy"),
         ("fraction:loud=maybe", "loud takes bool"),

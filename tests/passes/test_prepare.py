@@ -229,3 +229,15 @@ def test_a_pass_that_had_nothing_to_do_waits_for_news():
 
     run_pipeline(graph(), (Repeat((idle, once, learns)), idle))
     assert runs == ["idle", "once", "learns", "idle", "once"]
+
+
+def test_a_pass_that_leaves_the_graph_out_of_order_is_left_out():
+    def shuffle(found):
+        nodes = list(found.graph)
+        found.graph.remove(nodes[0])
+        found.graph.append(nodes[0])
+        return Outcome(1)
+
+    done = prepare(graph(), pipeline=(shuffle,))
+    assert [each.name for each in done.dropped] == ["shuffle"]
+    assert "before anything computes it" in done.dropped[0].reason
