@@ -47,6 +47,7 @@ from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.raise_opset import raise_opset
+from edgeq.passes.read_last_states import read_last_states
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_batch_norm import recognize_batch_norm
 from edgeq.passes.recognize_gelu import recognize_gelu
@@ -105,7 +106,7 @@ _SHARED: Pipeline = (
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
          fold_constants, fold_shapes, fold_if, fold_loop_conditions, remove_loop_states,
          remove_zero_states, remove_dead, merge_reshapes, merge_gathers, merge_slices,
-         merge_concats, remove_expands)
+         merge_concats, read_last_states, remove_expands)
     ),
     merge_duplicates,
     einsum_to_matmul,
