@@ -45,6 +45,7 @@ from edgeq.passes.merge_layers import merge_layers
 from edgeq.passes.merge_reshapes import merge_reshapes
 from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
+from edgeq.passes.merge_unstacked import merge_unstacked
 from edgeq.passes.move_transposes import move_transposes
 from edgeq.passes.raise_opset import raise_opset
 from edgeq.passes.read_last_states import read_last_states
@@ -106,7 +107,7 @@ _SHARED: Pipeline = (
         (lift_constants, infer_shapes, lift_islands, lift_doubles, merge_casts, remove_noops,
          fold_constants, fold_shapes, fold_if, fold_loop_conditions, remove_loop_states,
          remove_zero_states, remove_dead, merge_reshapes, merge_gathers, merge_slices,
-         merge_concats, read_last_states, remove_expands)
+         merge_concats, merge_unstacked, read_last_states, remove_expands)
     ),
     merge_duplicates,
     einsum_to_matmul,
