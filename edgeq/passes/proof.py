@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeq.types import Array, Sample
 
-TOLERANCE = 1e-4
+TOLERANCE = 2e-4
 """Largest difference allowed, relative to the largest magnitude of the output: a hundred times what
 other orders of float32 additions make on most models, and less than defects of passes have made."""
 
@@ -41,7 +41,7 @@ _RANDOM_SAMPLES = 2
 _UNSTEADY_SAMPLES = 4
 """After how many random samples that are answered by rounding alone no more are tried."""
 
-_STEADY = 2.5 * TOLERANCE
+_STEADY = TOLERANCE
 """By how much rounding may move outputs on a random sample that is to tell right from wrong."""
 
 _STEP = 2.0**-25
