@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, rewire, walk
+from edgeq.graph.shapes import static
 from edgeq.graph.walk import is_op, name_of
 from edgeq.passes import dims, edits
 from edgeq.passes.outcome import Outcome
@@ -154,7 +155,9 @@ def _stop(index: Size | None, size: Size) -> int | None:
 
 def _complete_resize(node: ir.Node, symbols: Symbols, names: Names) -> Answer:
     """Give factors instead of sizes, which the runtime would divide to get the same factors."""
-    if not _is_computed(node, 3) or given(node, 2):
+    # Exporters of opset 11 give an empty tensor for the one of both that they do not mean.
+    empty = given(node, 2) and static(node.inputs[2]) == (0,)
+    if not _is_computed(node, 3) or (given(node, 2) and not empty):
         return False
     stretch = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
     wanted, data = symbols.elements(node.inputs[3]), symbols.shape(node.inputs[0])

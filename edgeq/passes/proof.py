@@ -304,7 +304,7 @@ def difference(wanted: Array, got: Array) -> float | str:
         return 0.0
     scale = float(np.abs(a[finite]).max())
     apart = float(np.abs(a[finite] - b[finite]).max())
-    if apart <= _STEPS and _in_steps(a):
+    if apart <= _STEPS and (_in_steps(a) or _in_steps(b)):
         return 0.0
     return apart / scale if scale > 0 else apart
 

@@ -219,11 +219,12 @@ def test_slices_that_end_where_the_data_does(less, end):
     assert (None if last is None else last.numpy().tolist()) == (None if end is None else [end])
 
 
+@pytest.mark.parametrize("scales", ["", "none"])
 @pytest.mark.parametrize(("by", "factor"), [(2, 2.0), (3, 3.0)])
-def test_resizing_by_whole_factors(by, factor):
+def test_resizing_by_whole_factors(by, factor, scales):
     text = """
-g (float[batch,3,height,width] x, int64[1] zero, int64[1] two, int64[1] end, int64[2] by)
-    => (float[?,3,?,?] y)
+g (float[batch,3,height,width] x, int64[1] zero, int64[1] two, int64[1] end, int64[2] by,
+   float[0] none) => (float[?,3,?,?] y)
 {
   s = Shape(x)
   front = Slice(s, zero, two)
@@ -235,9 +236,9 @@ g (float[batch,3,height,width] x, int64[1] zero, int64[1] two, int64[1] end, int
 """
     data = {
         "zero": np.array([0]), "two": np.array([2]), "end": np.array([4]),
-        "by": np.array([by, by]),
+        "by": np.array([by, by]), "none": np.zeros(0, np.float32),
     }  # fmt: skip
-    found, _ = folded(model(text, **data))
+    found, _ = folded(model(text.replace("(x, , ,", f"(x, , {scales},"), **data))
     assert ops(found) == ["Resize"]
     assert ends(found, 2) == [1.0, 1.0, factor, factor]
 

@@ -241,3 +241,10 @@ def test_a_pass_that_leaves_the_graph_out_of_order_is_left_out():
     done = prepare(graph(), pipeline=(shuffle,))
     assert [each.name for each in done.dropped] == ["shuffle"]
     assert "before anything computes it" in done.dropped[0].reason
+
+
+def test_the_steps_of_the_runtimes_sigmoid_are_rounding_on_either_side():
+    exact = np.array([1.234e-6, 2.2e-6], np.float32)
+    stepped = (np.round(exact * 2.0**25) / 2.0**25).astype(np.float32)
+    assert difference(exact, stepped) == difference(stepped, exact) == 0
+    assert difference(exact, exact * np.float32(1.01)) == pytest.approx(0.01, rel=1e-3)
