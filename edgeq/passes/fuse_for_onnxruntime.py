@@ -67,8 +67,6 @@ def _obstacles(model: ir.Model) -> Iterator[str]:
             yield f"{where(node)}: what onnxruntime makes of it depends on the machine"
         if node.op_type in RANDOM_OPS:
             yield f"{where(node)}: it draws random numbers"
-        if next(walk.subgraphs(node), None) is not None:
-            yield f"{where(node)}: onnxruntime names what is in bodies anew"
 
 
 def _objections(model: ir.Model, fused: ir.Model, version: int) -> Iterator[str]:

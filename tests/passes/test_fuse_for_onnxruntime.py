@@ -105,8 +105,6 @@ def test_nothing_to_fuse():
         "g (float[4] x) => (float[4] y) { r = RandomNormalLike(x) y = Add(x, r) }",
         "g (float[4] x, float s, uint8 z) => (float[4] y) { q = QuantizeLinear(x, s, z) "
         "y = DequantizeLinear(q, s, z) }",
-        "g (float[4] x, bool c) => (float[4] y) { y = If (c) <then_branch = a () => (float[4] p) "
-        "{ p = Exp(x) }, else_branch = b () => (float[4] q) { q = Neg(x) }> }",
     ],
 )
 def test_models_that_it_leaves_alone(text):
@@ -135,3 +133,18 @@ def test_only_for_targets_that_have_the_operators():
     name = fuse_for_onnxruntime.__name__
     assert name not in names(for_target(None))
     assert names(for_target(target_named("cpu")))[-1] == name
+
+
+def test_bodies_are_fused_as_well():
+    text = """
+    g (float[N,4] x, bool wide, float[4,4] w) => (float[N,4] y) {
+      y = If (wide) <
+        then_branch = one () => (float[N,4] p) { a = MatMul(x, w) s = Sigmoid(a) p = Mul(a, s) },
+        else_branch = two () => (float[N,4] q) { q = Relu(x) }
+      >
+    }
+    """
+    sample = {"x": numbers(2, 4), "wide": np.array(True)}
+    after, _ = apply(fuse_for_onnxruntime, model(text, w=numbers(4, 4)), [sample])
+    assert "QuickGelu" in ops(after)
+    check.check(after)
