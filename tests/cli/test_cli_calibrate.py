@@ -106,6 +106,13 @@ def test_samples_and_table_together_are_refused(run, net, calib, refused):
     refused(run("quantize", net), "--calib DATA")
 
 
+@pytest.mark.parametrize("option", ["--max-samples", "--seed"])
+def test_what_a_table_has_settled_is_not_chosen_again(run, net, calib, refused, option):
+    run("calibrate", net, "--calib", calib, "-o", "t.calib", "-q")
+    result = run("quantize", net, "--calib-table", "t.calib", option, "3")
+    refused(result, option, "chosen when it was made")
+
+
 def test_a_table_that_does_not_fit_is_refused(run, net, calib, refused, work):
     run("calibrate", net, "--calib", calib, "-o", "t.calib", "-q")
     refused(
