@@ -136,8 +136,12 @@ def _check(request: _Request) -> None:
             where="--calib and --calib-table",
             remedy="Give one of the two",
         )
-    if request.calib_table is not None:
-        _check_settled(request)
+    if request.calib_table is not None and request.seed:
+        raise RecipeError(
+            "the samples of a table were chosen when it was made",
+            where="--seed",
+            remedy="Leave it out, or make another table with edgeq calibrate --seed",
+        )
     named = (
         request.model, request.recipe, request.calib, request.calib_table, request.evaluation
     )  # fmt: skip
@@ -147,17 +151,6 @@ def _check(request: _Request) -> None:
         check_output(request.target_file, "-o", reads)
     for file in request.report:
         check_report(file, [*reads, request.target_file])
-
-
-def _check_settled(request: _Request) -> None:
-    """Refuse options that were settled when the table was made."""
-    for option, given in (("--max-samples", request.max_samples), ("--seed", request.seed)):
-        if given:
-            raise RecipeError(
-                "the samples of a table were chosen when it was made",
-                where=option,
-                remedy=f"Leave it out, or make another table with edgeq calibrate {option}",
-            )
 
 
 def _check_scheme(scheme: str) -> None:
