@@ -90,3 +90,41 @@ def test_a_model_that_random_inputs_do_not_suit_is_called_unproven(run, work):
     assert result.stdout.startswith("unproven")
     assert "give samples that it takes with --calib DATA" in " ".join(result.stdout.split())
     assert (work / "g.opt.onnx").exists()
+
+
+def test_a_symbolic_dimension_can_be_fixed_by_its_name(run, net):
+    assert run("optimize", net, "--fix-shape", "N=1", "-q").exit_code == 0
+    graph = onnx.load(net.with_name("net.opt.onnx")).graph
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 3, 8, 8]
+
+
+def test_only_a_named_target_brings_operators_of_its_runtime(run, net):
+    run("optimize", net, "-o", "plain.onnx", "-q")
+    run("optimize", net, "--target", "cpu", "-o", "cpu.onnx", "-q")
+    plain, cpu = (
+        {node.domain for node in onnx.load(net.with_name(name)).graph.node}
+        for name in ("plain.onnx", "cpu.onnx")
+    )
+    assert plain == {""}
+    assert "com.microsoft" in cpu
+
+
+def test_verbose_lists_passes_that_had_nothing_to_do(run, net):
+    assert "fold_pad" not in run("optimize", net).stdout
+    assert "fold_pad" in run("optimize", net, "--verbose").stdout
+
+
+def test_a_pass_that_is_left_out_is_a_warning(run, net, monkeypatch):
+    from edgeq.api import optimizing
+    from edgeq.passes.outcome import Outcome
+
+    def spoil(model):
+        next(node for node in model.graph if node.op_type == "Relu").op_type = "Abs"
+        return Outcome(1)
+
+    real = optimizing.for_target
+    monkeypatch.setattr(optimizing, "for_target", lambda target: (spoil, *real(target)))
+    document = json.loads(run("optimize", net, "--json").stdout)
+    assert [each["name"] for each in document["dropped"]] == ["spoil"]
+    assert document["warnings"][0].startswith("Pass spoil was left out: output scores")
+    assert document["verdict"] == "good"
