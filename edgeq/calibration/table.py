@@ -6,7 +6,6 @@ The file format is described in ``docs/table.md``.
 from __future__ import annotations
 
 import io
-import tempfile
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgeq.calibration.origin import sample_digest
 from edgeq.calibration.packing import pack, unpack
 from edgeq.calibration.stored import restored, storable, type_name
 from edgeq.errors import CalibrationError
+from edgeq.whole_file import written_whole
 
 if TYPE_CHECKING:
     import os
@@ -81,15 +81,9 @@ class CalibrationTable:
         Raises:
             CalibrationError: It cannot be written.
         """
-        target = Path(path).absolute()
         try:
-            with tempfile.TemporaryDirectory(
-                prefix=f".{target.name}.", dir=target.parent
-            ) as folder:
-                file = Path(folder) / target.name
-                with file.open("w+b") as stream:
-                    self._write(stream)
-                file.replace(target)
+            with written_whole(path) as file, file.open("w+b") as stream:
+                self._write(stream)
         except OSError as error:
             raise CalibrationError(
                 f"the table cannot be written: {error.strerror or error}",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, UnsupportedError
+from edgeq.whole_file import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
@@ -64,12 +64,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RecipeError: It cannot be written.
     """
-    target = path.absolute()
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            file = Path(scratch) / target.name
+        with written_whole(path) as file:
             file.write_text(text, encoding="utf-8")
-            file.replace(target)
     except OSError as error:
         raise RecipeError(
             f"cannot be written: {error.strerror or error}",
