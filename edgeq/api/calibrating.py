@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -176,6 +177,12 @@ class _Run:
             return index % count == number and index not in done
 
         begun = self._begin(model, data, lambda index: index < PROOF_SAMPLES or mine(index))
+        with closing(begun.stream):
+            return self._collected(begun, mine, earlier)
+
+    def _collected(
+        self, begun: _Begun, mine: Callable[[int], bool], earlier: CalibrationTable | None
+    ) -> CalibrationTable:
         kept = self._continued(begun, earlier)
         if earlier is not None and earlier.complete:
             return earlier
@@ -231,6 +238,8 @@ class _Run:
         """Have the samples read by others, in parts."""
         model, data = portable(model, data)
         begun = self._begin(model, data, lambda index: index < PROOF_SAMPLES)
+        # Before there are processes: a thread that reads ahead has no place in a fork.
+        begun.stream.close()
         found = self._continued(begun, earlier)
         if earlier is not None and earlier.complete:
             return earlier

@@ -60,6 +60,12 @@ class SampleStream(Generic[_Item]):
             yield self._ahead.pop(0)
         yield from self._rest
 
+    def close(self) -> None:
+        """End here: files and threads of the source are let go of."""
+        close = getattr(self._rest, "close", None)
+        if close is not None:
+            close()
+
 
 def require_enough(first: Sequence[Sample]) -> None:
     """Refuse to choose ranges from a single example.

@@ -36,6 +36,7 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
         read=picked(pick, length),
         length=length,
         pick=pick,
+        ahead=True,
         assumptions=folder.unused_settings(),
     )
 

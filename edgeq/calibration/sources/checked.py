@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from edgeq.calibration.sources.ahead import ahead
 from edgeq.calibration.sources.check import check_sample
 from edgeq.calibration.sources.labels import PREFIX, stack_labels
 from edgeq.errors import DataError
@@ -17,8 +19,20 @@ if TYPE_CHECKING:
     from edgeq.types import Array, Sample
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Checked:
+    """A sample, its labels, and what was assumed of it."""
+
+    sample: Sample
+    labels: Mapping[str, Array]
+    notes: Sequence[str]
+
+
 class CheckedSource:
     """A :class:`~edgeq.calibration.sources.SampleSource` over what a kind of data opened.
+
+    Samples in files are read and checked in a thread, two ahead of who asks for them; those that
+    the user's code makes are asked for in the caller's thread, when they are wanted.
 
     Args:
         reading: The opened data.
@@ -63,6 +77,13 @@ class CheckedSource:
         """See :class:`~edgeq.calibration.sources.SampleSource`."""
         self._reads += 1
         self._sample_labels = []
+        found = self._found(wanted)
+        for index, checked in ahead(found) if self._reading.ahead else found:
+            self._notes.update(dict.fromkeys(checked.notes))
+            self._sample_labels.append(checked.labels)
+            yield index, checked.sample
+
+    def _found(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, _Checked]]:
         empty = True
         for index, raw in self._raw(wanted):
             empty = False
@@ -81,7 +102,7 @@ class CheckedSource:
         for index, raw in enumerate(islice(self._reading.read(), self._limit)):
             yield index, raw if wanted(index) else None
 
-    def _checked(self, raw: RawSample) -> Sample:
+    def _checked(self, raw: RawSample) -> _Checked:
         names = {spec.name for spec in self._inputs}
         labels = {
             name.removeprefix(PREFIX): array
@@ -90,9 +111,7 @@ class CheckedSource:
         }
         arrays = {n: a for n, a in raw.arrays.items() if n.removeprefix(PREFIX) not in labels}
         sample, notes = check_sample(arrays, self._inputs, raw.where)
-        self._notes.update(dict.fromkeys(notes))
-        self._sample_labels.append(labels)
-        return sample
+        return _Checked(sample, labels, tuple(notes))
 
     def _no_samples(self) -> DataError:
         if self._reads > 1 and not self._reading.rewinds:

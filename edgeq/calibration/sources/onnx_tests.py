@@ -39,6 +39,7 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
         read=picked(pick, length),
         length=length,
         pick=pick,
+        ahead=True,
         assumptions=("ONNX test data feeds the inputs in the order of the model",),
     )
 

@@ -108,6 +108,9 @@ class Reading:
         assumptions: What was inferred while opening.
         labels: Reads the labels of the samples.
         rewinds: Whether ``read`` can be called again.
+        ahead: Whether samples may be read in a thread of edgeq's, ahead of who asks for them. Not
+            where the user's code makes them: it may be bound to its thread, fill the same arrays
+            again, or count how often it is asked. Nor where a sample is there at once.
     """
 
     description: str
@@ -117,6 +120,7 @@ class Reading:
     assumptions: tuple[str, ...] = ()
     labels: Callable[[], Mapping[str, Array]] = dict
     rewinds: bool = True
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def _open(folder: Folder, inputs: Sequence[InputSpec], limit: int | None) -> Rea
         read=picked(pick, len(files)),
         length=len(files),
         pick=pick,
+        ahead=True,
         assumptions=(*assumptions, *label_assumptions(folder, files)),
         labels=lambda: file_labels(folder, files),
     )
