@@ -132,7 +132,7 @@ def test_files_are_read_in_a_thread_and_python_samples_in_the_callers(tmp_path):
     inputs = [InputSpec("x", np.dtype(np.float32), ("N", 2))]
     for data, threaded in (
         (folder, 1),
-        (tmp_path / "all.npz", 1),
+        (tmp_path / "all.npz", 0),
         ([{"x": s} for s in samples], 0),
     ):
         read = open_source(data, inputs).indexed(lambda index: index % 3 != 1)
