@@ -37,6 +37,11 @@ def _matmul(_node: ir.Node, rank: int) -> int | None:
     return 1 if rank == 2 else None
 
 
+def _gates(_node: ir.Node, _rank: int) -> int:
+    """LSTM's W and R are [directions, 4 hidden, in]: a scale per gate row, for all directions."""
+    return 1
+
+
 RULES: tuple[OpRule, ...] = (
     OpRule("Conv", (_A, _W, _B), weight_axis=_first),
     OpRule("ConvTranspose", (_A, _W, _B), weight_axis=_second),
@@ -69,7 +74,7 @@ RULES: tuple[OpRule, ...] = (
     OpRule("Tile", (_A, _S), output=_SAME),
     OpRule("Transpose", (_A,), output=_SAME),
     OpRule("Unsqueeze", (_A, _S), output=_SAME),
-    OpRule("LSTM", (_A, _W, _W, _B, _S, _S, _S, _S), outputs=0),
+    OpRule("LSTM", (_A, _W, _W, _B, _S, _S, _S, _S), outputs=0, weight_axis=_gates),
 )
 
 _BY_OP = {rule.op_type: rule for rule in RULES}

@@ -2,6 +2,7 @@
 
 import graphs
 import numpy as np
+import onnx_ir as ir
 import pytest
 from graphs import OPTIMIZED, UNOPTIMIZED
 
@@ -45,12 +46,24 @@ def test_outputs_that_an_lstm_leaves_out_stay_out():
     assert graphs.quantize(graphs.build(text, **weights)).sqnr() > 25
 
 
-def test_directions_of_an_lstm_have_scales_of_their_own_shape():
+def test_gate_rows_of_an_lstm_have_scales_of_their_own():
     found = graphs.quantize(lstm(2), graphs.feeds(lstm(2), 2, n=np.array([9, 5], np.int32)))
     initializers = found.model.graph.initializers
-    assert list(initializers["w_scale"].shape) == [2]
+    assert list(initializers["w_scale"].shape) == [2, 64]
     assert list(initializers["w_quantized"].shape) == [2, 8, 64]
     assert "com.microsoft" in found.model.graph.opset_imports
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_gate_rows_of_unlike_ranges_cost_an_lstm_nothing(directions):
+    model = lstm(directions)
+    rows = np.exp(graphs.numbers(7, 1, 64, 1)) / 2
+    for name in ("w", "r"):
+        value = model.graph.initializers[name]
+        value.const_value = ir.tensor(value.const_value.numpy() * rows, name=name)
+    found = graphs.quantize(model, graphs.feeds(model, 4, n=np.array([9, 5], np.int32)))
+    for config in (OPTIMIZED, UNOPTIMIZED):
+        assert found.sqnr(config) > 28
 
 
 @pytest.mark.parametrize("magnitude", [1e-3, 1.0, 1e3])
