@@ -6,6 +6,11 @@ over the data is enough. Below 2**-126 (subnormal numbers) bins are 2**-133 wide
 
 Bins are allocated in blocks of 128, one block for each sign and exponent that occurs: a typical
 activation needs 40 blocks of 1 KiB.
+
+Of a large array an evenly spaced part is counted, each element for all those that its stride
+skipped; and its tails element by element. A tail is read from the stretches of the array with the
+greatest maxima (the least minima): beyond the least of those maxima there is nothing that they do
+not hold.
 """
 
 from __future__ import annotations
@@ -27,6 +32,11 @@ BLOCK = 128
 _BLOCKS = 512
 _FEW = 2**13
 """Keys up to which sorting them is faster than counting over all bins there are."""
+
+_STRETCHES = ((2**16, 32, 256), (2**17, 32, 512), (2**19, 128, 2048), (2**62, 128, 4096))
+"""Up to so many elements of an array: how long its stretches are, and how many elements there are
+to one stretch that is read. Of smaller arrays more is read: there is less of them to know the rest
+from, and it costs less."""
 
 _SIGN = 0x8000
 _HALVES = np.dtype(
@@ -51,7 +61,8 @@ class Histogram:
         edges_low: Lower edges, float64 [bins], in the unit of the value.
         edges_high: Upper edges, float64 [bins].
         counts: Elements in each bin, int64 [bins], all positive. Where tensors were subsampled,
-            an element that was counted stands for all those that its stride skipped.
+            an element that was counted stands for all those that its stride skipped; those in
+            the tails stand for themselves.
         total: Sum of the counts.
     """
 
@@ -87,6 +98,43 @@ class Histogram:
         return min(max(low + inside * (high - low), low), high)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Tails:
+    """The stretches of an array in which its extremes are; see :func:`stretches`.
+
+    Where there are none to be read, or none beyond zero on one side, arrays are empty.
+
+    Attributes:
+        below: The stretches with the least minima, float32 of any shape.
+        above: Those with the greatest maxima.
+        minima: Of the stretches below, float32 [top].
+        maxima: Of the stretches above, float32 [top].
+    """
+
+    below: NDArray[np.float32]
+    above: NDArray[np.float32]
+    minima: NDArray[np.float32]
+    maxima: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32], limit: int) -> Tails:
+        """Those of an array.
+
+        Args:
+            values: Finite float32, C-contiguous, one dimension.
+            limit: As for :class:`BinCounter`.
+        """
+        length, top = stretches(values.size, limit)
+        if not top:
+            nothing = np.zeros(0, np.float32)
+            return cls(nothing, nothing, nothing, nothing)
+        rows = values.reshape(-1, length)
+        minima, maxima = rows.min(axis=1), rows.max(axis=1)
+        least = np.argpartition(minima, top - 1)[:top]
+        most = np.argpartition(maxima, -top)[-top:]
+        return cls(rows[least], rows[most], minima[least], maxima[most])
+
+
 class BinCounter:
     """Counts elements into logarithmic bins; the growing side of :class:`Histogram`.
 
@@ -94,16 +142,15 @@ class BinCounter:
         limit: Elements of one array that are counted at most; see :func:`coprime_stride`.
     """
 
-    __slots__ = ("_counts", "_pending", "_pending_size", "_slots", "_stride", "_used", "limit")
+    __slots__ = ("_counts", "_pending", "_pending_size", "_slots", "_used", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._slots = np.full(_BLOCKS, -1, np.int16)
         self._counts = np.zeros((0, BLOCK), np.int64)
         self._used = 0
-        self._pending: list[NDArray[np.uint16]] = []
+        self._pending: dict[int, list[NDArray[np.uint16]]] = {}
         self._pending_size = 0
-        self._stride = 1
 
     def add(self, sample_index: int, values: NDArray[np.float32]) -> None:
         """Count an array, subsampled if it is larger than the limit.
@@ -117,28 +164,41 @@ class BinCounter:
             values: Finite float32, C-contiguous, one dimension, not empty.
         """
         stride = coprime_stride(values.size, self.limit)
-        self._count(values[sample_index % stride :: stride], stride)
+        part = values[sample_index % stride :: stride]
+        if stride == 1:
+            self._count(part, 1)
+        else:
+            self.add_part(values.size, part, Tails.of(values, self.limit))
 
-    def add_part(self, size: int, part: NDArray[np.float32]) -> None:
-        """Count an array of which somebody else took the part that :meth:`add` would count.
+    def add_part(self, size: int, part: NDArray[np.float32], tails: Tails) -> None:
+        """Count an array of which somebody else took what :meth:`add` would count.
 
         Args:
             size: Elements of the whole array, at least 1.
-            part: Those to count: finite float32, one dimension.
+            part: The evenly spaced ones: finite float32, one dimension.
+            tails: As :meth:`Tails.of` finds them; either side may be left out where it is empty.
         """
-        self._count(part, coprime_stride(size, self.limit))
+        stride = coprime_stride(size, self.limit)
+        self._count(part, stride)
+        if tails.above.size:
+            bound = _beyond(float(tails.maxima.min()))
+            self._count(_at_least(bound, part), -stride)
+            self._count(_at_least(bound, tails.above), 1)
+        if tails.below.size:
+            bound = _beyond(-float(tails.minima.max()))
+            self._count(_at_most(-bound, part), -stride)
+            self._count(_at_most(-bound, tails.below), 1)
 
     def add_all(self, values: NDArray[np.float32]) -> None:
         """Count arrays of at most ``limit`` elements each, laid one behind the other."""
         self._count(values, 1)
 
-    def _count(self, values: NDArray[np.float32], stride: int) -> None:
-        if stride != self._stride:
-            self._flush()
-            self._stride = stride
+    def _count(self, values: NDArray[np.float32], weight: int) -> None:
+        if not values.size:
+            return
         # Copied: the caller's array may be a window on a large one.
         keys = np.array(values.view(_HALVES)["upper"])
-        self._pending.append(keys)
+        self._pending.setdefault(weight, []).append(keys)
         self._pending_size += keys.size
         if self._pending_size >= 4 * self.limit:
             self._flush()
@@ -157,7 +217,10 @@ class BinCounter:
         """
         self._flush()
         numbers = np.flatnonzero(self._slots >= 0).astype(np.int64)
-        return numbers, self._counts[self._slots[numbers]]
+        counts = self._counts[self._slots[numbers]]
+        # What was counted with its stride and taken back as part of a tail leaves nothing.
+        full = counts.any(axis=1)
+        return numbers[full], counts[full]
 
     @classmethod
     def from_blocks(cls, limit: int, numbers: NDArray[Any], counts: NDArray[Any]) -> BinCounter:
@@ -189,23 +252,22 @@ class BinCounter:
         return Histogram(low, high, counts, int(counts.sum()))
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        keys = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-        self._pending, self._pending_size = [], 0
-        if keys.size <= _FEW:
-            self._add_keys(keys)
-            return
-        # Counting 16-bit integers as such takes three times as long.
-        dense = np.bincount(keys.astype(np.intp), minlength=_BLOCKS * BLOCK)
-        numbers = np.flatnonzero(np.add.reduceat(dense, np.arange(0, dense.size, BLOCK)))
-        self._add_blocks(numbers, dense.reshape(_BLOCKS, BLOCK)[numbers] * self._stride)
+        for weight, waiting in self._pending.items():
+            keys = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            if keys.size <= _FEW:
+                self._add_keys(keys, weight)
+                continue
+            # Counting 16-bit integers as such takes three times as long.
+            dense = np.bincount(keys.astype(np.intp), minlength=_BLOCKS * BLOCK)
+            numbers = np.flatnonzero(np.add.reduceat(dense, np.arange(0, dense.size, BLOCK)))
+            self._add_blocks(numbers, dense.reshape(_BLOCKS, BLOCK)[numbers] * weight)
+        self._pending, self._pending_size = {}, 0
 
-    def _add_keys(self, keys: NDArray[np.uint16]) -> None:
+    def _add_keys(self, keys: NDArray[np.uint16], weight: int) -> None:
         """Count a few keys."""
         keys = np.sort(keys, kind="stable").astype(np.int64)
         starts = np.concatenate([[0], np.flatnonzero(np.diff(keys)) + 1])
-        counts = np.diff(starts, append=keys.size) * self._stride
+        counts = np.diff(starts, append=keys.size) * weight
         block, place = np.divmod(keys[starts], BLOCK)
         self._allocate(block[np.concatenate([[True], np.diff(block) > 0])])
         self._counts[self._slots[block], place] += counts
@@ -252,6 +314,50 @@ def coprime_stride(size: int, limit: int) -> int:
     while math.gcd(stride, size) != 1:
         stride += 1
     return max(stride, 1)
+
+
+@lru_cache(maxsize=4096)
+def stretches(size: int, limit: int) -> tuple[int, int]:
+    """How an array is cut to find its tails, and how many of the pieces are read.
+
+    As many of its greatest elements are counted one by one as pieces are read, at least, and of its
+    least; more where large elements lie together, as they do.
+
+    Args:
+        size: Number of elements.
+        limit: Elements to count at most.
+
+    Returns:
+        Length of a piece, which divides the size; and the number of pieces to read, 0 where all
+        elements are counted anyway, or no length near to the wanted one divides the size.
+    """
+    if coprime_stride(max(size, 1), limit) == 1:
+        return max(size, 1), 0
+    wanted, part = next((length, part) for most, length, part in _STRETCHES if size <= most)
+    fitting = [n for n in range(wanted // 2, 2 * wanted + 1) if size % n == 0]
+    if not fitting:
+        return size, 0
+    length = min(fitting, key=lambda n: (abs(math.log2(n / wanted)), n))
+    return length, min(max(size // part, 1), size // length)
+
+
+def _at_least(bound: np.float32, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ravel(values)[np.flatnonzero(values >= bound)]
+
+
+def _at_most(bound: np.float32, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ravel(values)[np.flatnonzero(values <= bound)]
+
+
+def _beyond(bound: float) -> np.float32:
+    """Upper edge of the bin of a bound, a normal number.
+
+    Where subnormal numbers are flushed to zero, as a runtime may ask for, zeros would lie beyond a
+    subnormal one.
+    """
+    normal = max(bound, float(np.finfo(np.float32).smallest_normal))
+    key = int(_keys(np.array([normal], np.float32))[0])
+    return np.array([(key + 1) << 16], np.uint32).view(np.float32)[0]
 
 
 def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.histogram import coprime_stride
+from edgeq.calibration.histogram import Tails, coprime_stride, stretches
 from edgeq.errors import DataError
 from edgeq.graph.condense import Condensed, condense, is_large
 from edgeq.graph.expose import expose
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from edgeq.types import Array, Sample
 
@@ -41,7 +42,8 @@ class Summary:
         minimum: Exact.
         maximum: Exact.
         total: Sum as the runtime makes it, in float32.
-        part: The elements that enter the histogram.
+        part: The evenly spaced elements that enter the histogram.
+        tails: The stretches with the extremes, which enter it, too.
     """
 
     size: int
@@ -49,6 +51,7 @@ class Summary:
     maximum: float
     total: float
     part: Array
+    tails: Tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,11 @@ class InnerValues:
             # What an If hands up may be empty, and the least of nothing is an error.
             if name == output and is_large(by_output[output], limit)
         }
-        self._condensed = condense(exposed.model, list(large.values())) if large else {}
+        self._condensed = (
+            condense(exposed.model, list(large.values()), lambda size: stretches(size, limit))
+            if large
+            else {}
+        )
         known = [one.elements for one in self._condensed.values()]
         self._fixed = tuple(size for size in known if size is not None)
         self._sizes: dict[object, tuple[int, ...]] = {}
@@ -148,24 +155,49 @@ class InnerValues:
         if sizes is None and (self._usual is None or self._usual > _AT_ONCE):
             sizes = self._learn(key, self._sizes_in(self._run_by(session, sample, _ONE_ELEMENT)))
         if sizes is not None:
-            strides = [coprime_stride(max(size, 1), self._limit) for size in sizes]
-            results = self._run_by(session, sample, strides, index)
-            if self._sizes_in(results) == sizes:
+            results = self._run_foreseen(session, sample, sizes, index, sure=known)
+            if results is not None and self._sizes_in(results) == sizes:
                 return results, self._summaries(results, sizes)
         # Sizes that differ for inputs of one shape are not foreseen: everything comes out.
         results = self._run_by(session, sample, 1)
         sizes = self._learn(key, self._sizes_in(results))
         return results, self._summaries(results, sizes, index)
 
-    def _run_by(
-        self, session: Session, sample: Sample, step: int | Sequence[int], index: int = 0
-    ) -> dict[str, Array]:
-        steps = [step] * len(self._condensed) if isinstance(step, int) else step
+    def _run_foreseen(
+        self, session: Session, sample: Sample, sizes: Sequence[int], index: int, *, sure: bool
+    ) -> dict[str, Array] | None:
+        """A run for values of these sizes; None where it fails, and other sizes may be why."""
         feed = dict(sample)
-        for one, by in zip(self._condensed.values(), steps, strict=True):
-            feed[one.start] = np.array([index % by], np.int64)
-            feed[one.step] = np.array([by], np.int64)
+        for one, size in zip(self._condensed.values(), sizes, strict=True):
+            step = coprime_stride(max(size, 1), self._limit)
+            length, top = stretches(size, self._limit)
+            # One stretch of all where there is no other: the extrema are still asked for.
+            cut = (length, max(top, 1)) if step > 1 else None
+            self._feed(feed, one, index % step, step, cut)
+        try:
+            return session.run(feed)
+        except DataError:
+            if sure:
+                raise
+            return None
+
+    def _run_by(self, session: Session, sample: Sample, step: int) -> dict[str, Array]:
+        """A run for values of any size."""
+        feed = dict(sample)
+        for one in self._condensed.values():
+            self._feed(feed, one, 0, step, None)
         return session.run(feed)
+
+    @staticmethod
+    def _feed(
+        feed: dict[str, Array], one: Condensed, start: int, step: int, cut: tuple[int, int] | None
+    ) -> None:
+        """What one value is condensed by; without a cut its tails stay out."""
+        feed[one.start] = np.array([start], np.int64)
+        feed[one.step] = np.array([step], np.int64)
+        if one.shape is not None and one.top is not None:
+            feed[one.shape] = np.array([1, -1] if cut is None else [-1, cut[0]], np.int64)
+            feed[one.top] = np.array([0 if cut is None else cut[1]], np.int64)
 
     def _sizes_in(self, results: Mapping[str, Array]) -> tuple[int, ...]:
         return tuple(_size(one, results) for one in self._condensed.values())
@@ -183,13 +215,29 @@ class InnerValues:
         """Of each condensed value; with an index, the part is still the whole."""
         found = {}
         for (name, one), size in zip(self._condensed.items(), sizes, strict=True):
-            part = results[one.part]
-            if index is not None:
-                stride = coprime_stride(max(size, 1), self._limit)
-                part = part[index % stride :: stride]
-            low, high = float(results[one.minimum]), float(results[one.maximum])
-            found[name] = Summary(size, low, high, float(results[one.total]), part)
+            part, stride = results[one.part], coprime_stride(max(size, 1), self._limit)
+            if index is not None or stride == 1:
+                # What is at hand whole was not cut into stretches.
+                tails = Tails.of(part, self._limit)
+                extrema = float(part.min(initial=np.inf)), float(part.max(initial=-np.inf))
+            else:
+                tails = _tails(results, one)
+                extrema = float(results[one.minimum].min()), float(results[one.maximum].max())
+            part = part if index is None else part[index % stride :: stride]
+            found[name] = Summary(size, *extrema, float(results[one.total]), part, tails)
         return found
+
+
+def _tails(results: Mapping[str, Array], one: Condensed) -> Tails:
+    nothing = np.zeros(0, np.float32)
+    below, minima = (one.below, one.minimum) if one.below else (None, None)
+    above, maxima = (one.above, one.maximum) if one.above else (None, None)
+    return Tails(
+        *(
+            nothing if output is None else np.asarray(results[output], np.float32)
+            for output in (below, above, minima, maxima)
+        )
+    )
 
 
 def _size(one: Condensed, results: Mapping[str, Array]) -> int:
@@ -199,4 +247,5 @@ def _size(one: Condensed, results: Mapping[str, Array]) -> int:
 
 
 def _is_finite(found: Summary) -> bool:
-    return all(math.isfinite(each) for each in (found.minimum, found.maximum, found.total))
+    numbers = (found.minimum, found.maximum, found.total)
+    return not found.size or all(math.isfinite(each) for each in numbers)

@@ -66,8 +66,9 @@ class Observed:
                 self._guarded(name, lambda n=name, a=array: self._statistics[n].update(index, a))  # type: ignore[misc]
         for name, found in summaries.items():
             if name not in self._infinite:
+                extrema = found.minimum, found.maximum
                 self._statistics[name].update_summary(
-                    index, found.size, (found.minimum, found.maximum), found.total, found.part
+                    index, found.size, extrema, found.total, found.part, found.tails
                 )
 
     def settle(self) -> None:

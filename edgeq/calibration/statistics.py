@@ -2,7 +2,7 @@
 
 All calibrators read the same :class:`Statistics`, so comparing five of them costs one run of the
 model. Count, extrema and per-sample records are exact; the histogram has bins 0.8 % wide and
-subsamples large tensors (see :mod:`edgeq.calibration.histogram`).
+subsamples large tensors, but for their tails (see :mod:`edgeq.calibration.histogram`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edgeq.calibration.contract import StatisticKind
-from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram
+from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram, Tails
 from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeq.types import Array
 
 DEFAULT_LIMIT = 2**15
-"""Elements of one array that enter the histogram at most. Measured: counting them takes 0.1 ms,
+"""Elements of one array that enter the histogram at most, its tails aside. Measured: counting them takes 0.1 ms,
 no longer than finding the extrema of a tensor of a million elements."""
 
 _RECORD = np.dtype(
@@ -113,7 +113,13 @@ class Statistics:
         self._include(flat.size, low, high)
 
     def update_summary(
-        self, sample_index: int, size: int, extrema: tuple[float, float], total: float, part: Array
+        self,
+        sample_index: int,
+        size: int,
+        extrema: tuple[float, float],
+        total: float,
+        part: Array,
+        tails: Tails,
     ) -> None:
         """Observe an array of which somebody else found what is to know.
 
@@ -124,6 +130,8 @@ class Statistics:
             total: The sum of its elements, finite.
             part: Its elements ``[sample_index % stride :: stride]`` in C order, where the stride is
                 :func:`~edgeq.calibration.histogram.coprime_stride` of the size and the limit.
+            tails: Its stretches with the extremes; a side without elements beyond zero may be
+                left out.
         """
         if not size:
             return
@@ -131,7 +139,7 @@ class Statistics:
         if StatisticKind.SAMPLE_EXTREMA in self.kinds:
             self._record(sample_index, low, high, total)
         if StatisticKind.HISTOGRAM in self.kinds:
-            self._bins.add_part(size, _as_float32(part).ravel())
+            self._bins.add_part(size, _as_float32(part).ravel(), tails)
         self._include(size, low, high)
 
     def update_rows(self, indices: Sequence[int], arrays: Sequence[Array]) -> None:
