@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.graph import macs
-from edgeq.graph.expose import expose
-from edgeq.graph.walk import node_name, nodes, values
+from edgeq.calibration.inner_errors import InnerErrors, ratio_db
+from edgeq.graph import macs, shapes
+from edgeq.graph.beside import add_whole, settle
+from edgeq.graph.meters import Meters
+from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import MAX_DB
-from edgeq.runtime.paired import compare
-from edgeq.runtime.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Mapping
 
     import onnx_ir as ir
 
+    from edgeq.graph.beside import Counterpart
     from edgeq.quantization.plan import QuantPlan
     from edgeq.runtime.session import SessionConfig
     from edgeq.types import Sample
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LayerFidelity:
-    """Accumulated error at the output of one layer.
+    """The error at the output of one layer.
 
     Attributes:
         name: Name of the node.
@@ -32,12 +33,19 @@ class LayerFidelity:
         sqnr_db: Ratio of the layer's float output to its difference from the same output in the
             quantized model, with all errors of the layers before it.
         before_db: The lowest such ratio among the layers that it reads from, 200 for the first.
+        alone_db: The ratio when this layer alone is quantized and what it reads is exact: its
+            inputs, weights and output are rounded. None where nothing is, or nobody measured.
+        cause: Why it is as low as it is, in a sentence; empty where nobody looked.
+        remedy: What could be done about it.
     """
 
     name: str
     op_type: str
     sqnr_db: float
     before_db: float
+    alone_db: float | None = None
+    cause: str = ""
+    remedy: str = ""
 
     @property
     def fall_db(self) -> float:
@@ -57,66 +65,50 @@ def compare_layers(
     Args:
         prepared: The float model that was quantized.
         quantized: What came out.
-        plan: How; layers whose Relu was absorbed are compared behind it.
-        samples: A few; layers that they do not reach are left out.
-        config: How the sessions are opened.
+        plan: What was decided about which node.
+        samples: A few; layers that they do not reach are left out, as are those inside of loops.
+        config: How the session is opened.
 
     Returns:
-        In the order of the graph.
+        In the order of the graph; layers whose Relu was absorbed are compared behind it.
     """
-    produced = {entry.value.name for entry in plan.activations if entry.readers is None}
-    dropped = set(plan.dropped)
-    wanted = {}
-    for node in nodes(prepared):
-        if macs.is_compute(node):
-            wanted[_behind(node.outputs[0], dropped)] = node
-    there = values(quantized)
-    pairs = {
-        node_name(node): (value, f"{value}_dequantized" if value in produced else value)
-        for value, node in wanted.items()
-    }
-    pairs = {name: pair for name, pair in pairs.items() if pair[1] in there or pair[0] in there}
-    return _run(prepared, quantized, pairs, wanted, samples, config)
-
-
-def _behind(value: ir.Value, dropped: set[str]) -> str:
-    """Name of the value behind the dropped nodes that follow."""
-    for use in value.uses():
-        if use.node.name in dropped:
-            return _behind(use.node.outputs[0], dropped)
-    return value.name or ""
-
-
-def _run(
-    prepared: ir.Model,
-    quantized: ir.Model,
-    pairs: dict[str, tuple[str, str]],
-    wanted: dict[str, ir.Node],
-    samples: Iterable[Sample],
-    config: SessionConfig | None,
-) -> tuple[LayerFidelity, ...]:
-    there = values(quantized)
-    # The dequantized side of a graph output carries the name of the output itself.
-    pairs = {n: (here, dq if dq in there else here) for n, (here, dq) in pairs.items()}
-    left = expose(prepared, [here for here, _ in pairs.values()], keep_outputs=False)
-    right = expose(quantized, [dq for _, dq in pairs.values()], keep_outputs=False)
-    both = {
-        name: (left.outputs[here], right.outputs[dq])
-        for name, (here, dq) in pairs.items()
-        if here in left.outputs and dq in right.outputs
-    }
-    if not both:
-        return ()
-    op_types = {node_name(node): node.op_type for node in wanted.values()}
-    found = compare(Session(left.model, config), Session(right.model, config), samples, both)
-    ratios = {name: fidelity.sqnr_db for name, fidelity in found.items()}
-    before = _before(prepared, ratios)
+    wanted = {d.node: d.op_type for d in plan.decisions if d.op_type in macs.COMPUTE_OPS}
+    host = prepared.clone()
+    shapes.infer(host)
+    makers = {node_name(node): node for node in nodes(prepared)}
+    meters = Meters(host)
+    for pair in add_whole(host, quantized).values():
+        name = node_behind(pair, makers)
+        if name in wanted:
+            meters.compare(name, pair.reference, pair.read if pair.rounds else pair.made)
+    readings = meters.finish()
+    settle(host)
+    errors = InnerErrors(host, readings, config)
+    for sample in samples:
+        errors.add(sample)
+    ratios = {str(key): ratio_db(both) for key, both in errors.take().items() if any(both)}
+    before = lowest_before(prepared, ratios)
     return tuple(
-        LayerFidelity(name, op_types[name], ratio, before[name]) for name, ratio in ratios.items()
+        LayerFidelity(name, wanted[name], ratios[name], low) for name, low in before.items()
     )
 
 
-def _before(model: ir.Model, ratios: dict[str, float]) -> dict[str, float]:
+def node_behind(pair: Counterpart, makers: Container[str]) -> str:
+    """The float model's node that an inner value stands for.
+
+    Args:
+        pair: The value and its counterpart in the quantized model.
+        makers: Names of all nodes of the float model.
+
+    Returns:
+        The node of the name that the counterpart's has, which is the layer where a Relu behind it
+        was absorbed; else the one that makes the value.
+    """
+    producer = pair.reference.producer()
+    return pair.node if pair.node in makers or producer is None else node_name(producer)
+
+
+def lowest_before(model: ir.Model, ratios: Mapping[str, float]) -> dict[str, float]:
     """Per measured layer the lowest ratio among the measured layers that it reads from."""
     level: dict[ir.Value, float] = {}
     before = {}
