@@ -11,6 +11,7 @@ import numpy as np
 from edgeq.calibration.collection import Collection
 from edgeq.calibration.inner_values import InnerValues
 from edgeq.calibration.kept import KeptSamples
+from edgeq.calibration.layouts import channel_layouts
 from edgeq.calibration.observed import Behind, Observed
 from edgeq.calibration.statistics import DEFAULT_LIMIT
 from edgeq.errors import DataError
@@ -109,8 +110,10 @@ class Collector:
         threads: int = 0,
         seed: int = 0,
     ) -> None:
-        self._inner = InnerValues(model, values, DEFAULT_LIMIT, threads=threads)
-        self._observed = Observed(values, kinds)
+        layouts = channel_layouts(model, values)
+        axes = {name: layout.axis for name, layout in layouts.items()}
+        self._inner = InnerValues(model, values, DEFAULT_LIMIT, axes=axes, threads=threads)
+        self._observed = Observed(values, kinds, layouts)
         self._fed = [i.name for i in model.graph.inputs if i.name and i.name in values]
         self._kept = KeptSamples(seed=seed)
         self._indices: list[int] = []

@@ -44,6 +44,7 @@ class Summary:
         total: Sum as the runtime makes it, in float32.
         part: The evenly spaced elements that enter the histogram.
         tails: The stretches with the extremes, which enter it, too.
+        channels: Minima and maxima of the channels, [..., channels]; None where the value has none.
     """
 
     size: int
@@ -52,6 +53,7 @@ class Summary:
     total: float
     part: Array
     tails: Tails
+    channels: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,18 @@ class InnerValues:
         model: Not changed.
         values: Names; inputs, constants and what is inside of loops are left out.
         limit: Elements of a value that enter the histogram at most.
+        axes: By name of a value, the axis that counts its channels.
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
 
     def __init__(
-        self, model: ir.Model, values: Sequence[str], limit: int, *, threads: int = 0
+        self,
+        model: ir.Model,
+        values: Sequence[str],
+        limit: int,
+        *,
+        axes: Mapping[str, int] | None = None,
+        threads: int = 0,
     ) -> None:
         self._limit = limit
         self._config = SessionConfig(threads)
@@ -95,11 +104,10 @@ class InnerValues:
             # What an If hands up may be empty, and the least of nothing is an error.
             if name == output and is_large(by_output[output], limit)
         }
-        self._condensed = (
-            condense(exposed.model, list(large.values()), lambda size: stretches(size, limit))
-            if large
-            else {}
+        reduced = condense(
+            exposed.model, list(large.values()), lambda size: stretches(size, limit), axes
         )
+        self._condensed, self._small = reduced.condensed, reduced.whole
         known = [one.elements for one in self._condensed.values()]
         self._fixed = tuple(size for size in known if size is not None)
         self._sizes: dict[object, tuple[int, ...]] = {}
@@ -130,7 +138,11 @@ class InnerValues:
             return Findings(self._run_whole(sample, list(self._outputs)), {})
         # NaN may pass the extrema unnoticed, but not the sum, which may also just be too large.
         doubtful = [name for name, found in summaries.items() if not _is_finite(found)]
-        arrays = {n: results[o] for n, o in self._outputs.items() if n not in self._condensed}
+        arrays = {
+            name: results[self._small[output]][0]
+            for name, output in self._outputs.items()
+            if output in self._small
+        }
         if doubtful:
             summaries = {n: s for n, s in summaries.items() if n not in doubtful}
             arrays |= self._run_whole(sample, [name for name in doubtful if name not in unwanted])
@@ -215,29 +227,29 @@ class InnerValues:
         """Of each condensed value; with an index, the part is still the whole."""
         found = {}
         for (name, one), size in zip(self._condensed.items(), sizes, strict=True):
-            part, stride = results[one.part], coprime_stride(max(size, 1), self._limit)
+            part, stride = _floats(results[one.part]), coprime_stride(max(size, 1), self._limit)
+            low, high = results[one.minimum], results[one.maximum]
             if index is not None or stride == 1:
                 # What is at hand whole was not cut into stretches.
                 tails = Tails.of(part, self._limit)
                 extrema = float(part.min(initial=np.inf)), float(part.max(initial=-np.inf))
             else:
                 tails = _tails(results, one)
-                extrema = float(results[one.minimum].min()), float(results[one.maximum].max())
+                extrema = float(low.min()), float(high.max())
             part = part if index is None else part[index % stride :: stride]
-            found[name] = Summary(size, *extrema, float(results[one.total]), part, tails)
+            total, channels = float(results[one.total]), (low, high) if one.channels else None
+            found[name] = Summary(size, *extrema, total, part, tails, channels)
         return found
 
 
 def _tails(results: Mapping[str, Array], one: Condensed) -> Tails:
     nothing = np.zeros(0, np.float32)
-    below, minima = (one.below, one.minimum) if one.below else (None, None)
-    above, maxima = (one.above, one.maximum) if one.above else (None, None)
-    return Tails(
-        *(
-            nothing if output is None else np.asarray(results[output], np.float32)
-            for output in (below, above, minima, maxima)
-        )
-    )
+    outputs = (one.below, one.above, one.minima, one.maxima)
+    return Tails(*(nothing if name is None else _floats(results[name]) for name in outputs))
+
+
+def _floats(array: Array) -> NDArray[np.float32]:
+    return np.asarray(array, np.float32)
 
 
 def _size(one: Condensed, results: Mapping[str, Array]) -> int:

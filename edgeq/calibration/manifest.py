@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from edgeq.calibration.origin import Places
 
 FORMAT = "edgeq calibration table"
-VERSION = 1
-"""Counts up with every change that older readers do not understand."""
+VERSION = 2
+"""Counts up with every change that older readers do not understand; version 1 had no channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def read(archive: ArchiveReader) -> Content:
     raw = archive.manifest
     if raw.get("format") != FORMAT or not isinstance(raw.get("version"), int):
         raise archive.damaged(f"its manifest does not say {FORMAT!r}")
-    if raw["version"] != VERSION:
+    if not 1 <= raw["version"] <= VERSION:
         raise CalibrationError(
             f"the table has version {raw['version']} of the format, this edgeq reads {VERSION}",
             where=archive.where,

@@ -14,6 +14,7 @@ from edgeq.errors import CalibrationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from edgeq.calibration.channels import ChannelLayout
     from edgeq.calibration.contract import StatisticKind
     from edgeq.calibration.inner_values import Summary
     from edgeq.types import Array
@@ -32,10 +33,17 @@ class Observed:
     Args:
         names: The values.
         kinds: What to collect.
+        layouts: Where the channels of values are; those of others are not watched.
     """
 
-    def __init__(self, names: Iterable[str], kinds: frozenset[StatisticKind]) -> None:
-        self._statistics = {name: Statistics(kinds) for name in names}
+    def __init__(
+        self,
+        names: Iterable[str],
+        kinds: frozenset[StatisticKind],
+        layouts: Mapping[str, ChannelLayout] | None = None,
+    ) -> None:
+        known = layouts or {}
+        self._statistics = {name: Statistics(kinds, layout=known.get(name)) for name in names}
         self._infinite: set[str] = set()
         self._waiting: dict[str, list[tuple[int, Array]]] = {}
 
@@ -68,7 +76,13 @@ class Observed:
             if name not in self._infinite:
                 extrema = found.minimum, found.maximum
                 self._statistics[name].update_summary(
-                    index, found.size, extrema, found.total, found.part, found.tails
+                    index,
+                    found.size,
+                    extrema,
+                    found.total,
+                    found.part,
+                    found.tails,
+                    found.channels,
                 )
 
     def settle(self) -> None:
@@ -78,7 +92,7 @@ class Observed:
 
     def _wait(self, name: str, index: int, array: Array) -> None:
         waiting = self._waiting.setdefault(name, [])
-        if waiting and waiting[0][1].size != array.size:
+        if waiting and waiting[0][1].shape != array.shape:
             self._take_in(name)
         waiting.append((index, array))
         if len(waiting) >= _ROWS or len(waiting) * array.size >= _WAITING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edgeq.calibration.channels import ChannelTracker
 from edgeq.calibration.contract import StatisticKind
 from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram, Tails
 from edgeq.errors import CalibrationError
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.calibration.channels import ChannelExtrema, ChannelLayout
     from edgeq.types import Array
 
 DEFAULT_LIMIT = 2**15
-"""Elements of one array that enter the histogram at most, its tails aside. Measured: counting them takes 0.1 ms,
-no longer than finding the extrema of a tensor of a million elements."""
+"""Elements of one array that enter the histogram at most, its tails aside. Measured: counting them
+takes 0.1 ms, no longer than finding the extrema of a tensor of a million elements."""
 
 _RECORD = np.dtype(
     [
@@ -63,6 +65,8 @@ class Statistics:
     Args:
         kinds: What to collect beyond the count and the extrema, which are always there.
         limit: Elements of one array that enter the histogram at most; extrema and sums see all.
+        layout: Where the channels are, if each is to be watched. An array that does not fit it
+            ends that.
 
     Attributes:
         kinds: As given.
@@ -71,10 +75,17 @@ class Statistics:
     """
 
     __slots__ = (
-        "_bins", "_frozen", "_maximum", "_minimum", "_records", "_used", "count", "kinds", "limit",
+        "_bins", "_channels", "_frozen", "_maximum", "_minimum", "_records", "_used", "count",
+        "kinds", "limit",
     )  # fmt: skip
 
-    def __init__(self, kinds: frozenset[StatisticKind], *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self,
+        kinds: frozenset[StatisticKind],
+        *,
+        limit: int = DEFAULT_LIMIT,
+        layout: ChannelLayout | None = None,
+    ) -> None:
         if limit < 1:
             raise ValueError(f"limit must be positive, not {limit}")
         self.kinds = kinds
@@ -85,6 +96,7 @@ class Statistics:
         self._records = np.zeros(0, _RECORD)
         self._used = 0
         self._bins = BinCounter(limit)
+        self._channels = ChannelTracker(layout)
         self._frozen: Histogram | None = None
 
     def update(self, sample_index: int, array: Array) -> None:
@@ -98,7 +110,8 @@ class Statistics:
         Raises:
             CalibrationError: NaN, infinity or a number beyond float32; nothing was added then.
         """
-        flat = _as_float32(array).ravel()
+        whole = _as_float32(array)
+        flat = whole.ravel()
         if not flat.size:
             return
         with np.errstate(invalid="ignore"):
@@ -110,6 +123,7 @@ class Statistics:
             self._record(sample_index, low, high, _sum(flat))
         if StatisticKind.HISTOGRAM in self.kinds:
             self._bins.add(sample_index, flat)
+        self._channels.see(whole)
         self._include(flat.size, low, high)
 
     def update_summary(
@@ -120,6 +134,7 @@ class Statistics:
         total: float,
         part: Array,
         tails: Tails,
+        channels: tuple[Array, Array] | None = None,
     ) -> None:
         """Observe an array of which somebody else found what is to know.
 
@@ -132,6 +147,8 @@ class Statistics:
                 :func:`~edgeq.calibration.histogram.coprime_stride` of the size and the limit.
             tails: Its stretches with the extremes; a side without elements beyond zero may be
                 left out.
+            channels: Minima and maxima of its channels, float32 [..., channels]; None where they
+                are not known.
         """
         if not size:
             return
@@ -140,10 +157,14 @@ class Statistics:
             self._record(sample_index, low, high, total)
         if StatisticKind.HISTOGRAM in self.kinds:
             self._bins.add_part(size, _as_float32(part).ravel(), tails)
+        if channels is None:
+            self._channels.drop()
+        else:
+            self._channels.include(*(_as_float32(each) for each in channels))
         self._include(size, low, high)
 
     def update_rows(self, indices: Sequence[int], arrays: Sequence[Array]) -> None:
-        """Observe small arrays of equal size, one a sample, at once.
+        """Observe small arrays of equal shape, one a sample, at once.
 
         To the bit what :meth:`update` would find one after the other.
 
@@ -168,6 +189,11 @@ class Statistics:
                 self._record(*record)
         if StatisticKind.HISTOGRAM in self.kinds:
             self._bins.add_all(rows.ravel())
+        if self._channels.layout is not None:
+            # Over the samples first: that is one array with the extrema of all.
+            shape = np.shape(arrays[0])
+            self._channels.see(rows.min(axis=0).reshape(shape))
+            self._channels.see(rows.max(axis=0).reshape(shape))
         self._include(rows.size, float(lows.min()), float(highs.max()))
 
     def _include(self, size: int, low: float, high: float) -> None:
@@ -223,6 +249,15 @@ class Statistics:
             self._frozen = self._bins.histogram(self.minimum, self.maximum)
         return self._frozen
 
+    @property
+    def channels(self) -> ChannelExtrema | None:
+        """Exact extrema of each channel.
+
+        None where the model does not say which axis counts channels and how many there are, where
+        an array did not have that many, and where nothing was seen.
+        """
+        return self._channels.extrema()
+
     def merge(self, other: Statistics) -> Statistics:
         """New statistics of the samples of both; exact, so the order of merges does not matter.
 
@@ -249,6 +284,7 @@ class Statistics:
         merged._records = np.concatenate([left, right])
         merged._used = merged._records.size
         merged._bins = self._bins.merge(other._bins)
+        merged._channels = self._channels.merge(other._channels)
         return merged
 
     def to_arrays(self) -> dict[str, Array]:
@@ -258,7 +294,8 @@ class Statistics:
             ``kinds`` str [kinds], ``limit`` and ``count`` int64 [], ``extrema`` float64 [2],
             ``sample_index`` int32, ``sample_minimum`` and ``sample_maximum`` float32 and
             ``sample_sum`` float64 [samples], ``block`` int64 [blocks], ``counts`` int64
-            [blocks, 128].
+            [blocks, 128], ``channel_axis`` (-1: not watched) and ``channel_rank`` int64 [],
+            ``channel_minimum`` and ``channel_maximum`` float32 [channels].
         """
         records = self._sorted_records()
         block, counts = self._bins.blocks()
@@ -271,6 +308,7 @@ class Statistics:
             "counts": counts,
         }
         arrays |= {f"sample_{name}": records[name].copy() for name in _RECORD.names or ()}
+        arrays |= self._channels.to_arrays()
         return cast("dict[str, Array]", arrays)
 
     @classmethod
@@ -306,6 +344,8 @@ class Statistics:
         if block.size and not (block.min() >= 0 and block.max() < 512 and counts.min() >= 0):
             raise ValueError("histogram blocks out of range")
         made._bins = BinCounter.from_blocks(made.limit, block, counts)
+        if "channel_axis" in arrays:  # tables of version 1 have none
+            made._channels = ChannelTracker.from_arrays(arrays, (low, high))
         return made
 
     def _record(self, index: int, low: float, high: float, total: float) -> None:

@@ -60,9 +60,12 @@ def merge(
     metavar="PATTERN",
     help="Only values of this name (* and ? match anything), with histogram and ranges.",
 )
+@click.option(
+    "--channels", is_flag=True, help="Dead channels, and how much ranges of channels differ."
+)
 @options.json_option("all of it")
 @options.debug_option
-def show_(file: Path, *, pattern: str | None, as_json: bool) -> None:
+def show_(file: Path, *, pattern: str | None, channels: bool, as_json: bool) -> None:
     """Show what was observed of each value, and which ones will suffer in int8."""
     from edgeq import api
 
@@ -74,7 +77,8 @@ def show_(file: Path, *, pattern: str | None, as_json: bool) -> None:
         return
     from edgeq.report.calibration_terminal import BLOCKS, PLAIN_BLOCKS, render
 
-    show(render(loaded, pattern, BLOCKS if _shows(BLOCKS) else PLAIN_BLOCKS))
+    blocks = BLOCKS if _shows(BLOCKS) else PLAIN_BLOCKS
+    show(render(loaded, pattern, blocks, channels=channels))
 
 
 def _shows(text: str) -> bool:

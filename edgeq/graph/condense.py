@@ -33,7 +33,8 @@ _AXES_AS_INPUT = 18
 _NOT_NEGATIVE = frozenset(
     {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt", "Softplus"}
 )
-"""Operators without a tail below zero (ONNX operators of these names); Clip where its bound says so."""
+"""Operators without a tail below zero (ONNX operators of these names); Clip where its bound says
+so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,11 @@ class Condensed:
     """What is found where, of one value.
 
     Attributes:
-        minimum: Output: the minima of the stretches ``below``, [top], of which the least is that of
-            all elements; without those stretches just that, a scalar. Elements that are NaN may be
-            passed over.
+        minimum: Output: minima of the channels, [..., channels]; without channels those of the
+            stretches ``below``, [top], of which the least is that of all elements; without those
+            just that, a scalar. Elements that are NaN may be passed over.
         maximum: Output: likewise.
+        channels: Whether those are of the channels.
         total: Output: sum of the elements, a scalar; NaN or infinite where an element is.
         part: Output: elements ``start``, ``start + step``... in C order, one dimension.
         size: Output: number of elements, int64 scalar; None where ``elements`` is known.
@@ -52,6 +54,8 @@ class Condensed:
         above: Output: the stretches with the greatest maxima, [top, length]; None where there are
             none to be read.
         below: Output: those with the least minima; also None where nothing is negative.
+        maxima: Output: the maxima of the stretches ``above``, [top].
+        minima: Output: the minima of those ``below``.
         start: Input: int64 [1].
         step: Input: int64 [1], positive.
         shape: Input: int64 [2], the stretches and their length, either -1; None where fixed.
@@ -60,16 +64,32 @@ class Condensed:
 
     minimum: str
     maximum: str
+    channels: bool
     total: str
     part: str
     size: str | None
     elements: int | None
     above: str | None
     below: str | None
+    maxima: str | None
+    minima: str | None
     start: str
     step: str
     shape: str | None
     top: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """Where the outputs of a model went.
+
+    Attributes:
+        condensed: By name of the output, in the order of the outputs.
+        whole: By name of the output: the one that carries it now, behind a new axis of length 1.
+    """
+
+    condensed: Mapping[str, Condensed]
+    whole: Mapping[str, str]
 
 
 def is_large(value: ir.Value, limit: int) -> bool:
@@ -90,8 +110,11 @@ def _assumed(number: int, size: int | ir.SymbolicDim) -> int:
 
 
 def condense(
-    model: ir.Model, outputs: Sequence[ir.Value], stretches: Callable[[int], tuple[int, int]]
-) -> Mapping[str, Condensed]:
+    model: ir.Model,
+    outputs: Sequence[ir.Value],
+    stretches: Callable[[int], tuple[int, int]],
+    channels: Mapping[str, int] | None = None,
+) -> Reduced:
     """Let the model return what is to know of some of its outputs instead of the outputs.
 
     Args:
@@ -99,42 +122,80 @@ def condense(
         outputs: Outputs of its main graph that nodes of the main graph compute.
         stretches: From a number of elements to the length of the stretches that a value is cut
             into and how many of them to hand out; asked where the graph tells the number.
+        channels: The axis that counts channels, by name of the output.
 
     Returns:
-        By the name of the output.
+        Where to find what. Other outputs come out whole, under another name.
     """
     graph, names = model.graph, Names(model)
     flat = add_initializer(graph, names.value("flat_shape"), np.array([-1], np.int64))
     axis = add_initializer(graph, names.value("first_axis"), np.array([0], np.int64))
     inner = add_initializer(graph, names.value("inner_axis"), np.array([1], np.int64))
     far = add_initializer(graph, names.value("far_end"), np.array([_FAR], np.int64))
-    axes = inner if (model.graph.opset_imports.get("") or 0) >= _AXES_AS_INPUT else None
+    opset = model.graph.opset_imports.get("") or 0
+    axes = inner if opset >= _AXES_AS_INPUT else None
     found: dict[str, Condensed] = {}
     gone = {id(value) for value in outputs}
-    kept = [value for value in graph.outputs if id(value) not in gone]
+    order = list(graph.outputs)
     graph.outputs.clear()
-    graph.outputs.extend(kept)
-    for value in outputs:
+    whole: dict[str, str] = {}
+    # The runtime walks the graph back from its last leaf: what stands last runs first, and pulls in
+    # no more of the model than it needs.
+    for value in reversed(order):
         build = _Builder(graph, names, value.name or "value")
+        if id(value) not in gone:
+            whole[build.base] = build.give("Unsqueeze", [value, axis], "whole", None)
+            continue
         elements = _elements(value)
         tails = _tails(build, value, None if elements is None else stretches(elements), axes)
+        low, high = _extrema(build, value, (channels or {}).get(build.base), opset)
         start, step = build.feed("start", 1), build.feed("step", 1)
         line = build.apply("Reshape", [value, flat], "line", [None])
         found[build.base] = Condensed(
-            minimum=tails.minima or build.give("ReduceMin", [value], "minimum", []),
-            maximum=tails.maxima or build.give("ReduceMax", [value], "maximum", []),
+            minimum=low or tails.minima or build.give("ReduceMin", [value], "minimum", []),
+            maximum=high or tails.maxima or build.give("ReduceMax", [value], "maximum", []),
+            channels=low is not None,
             total=build.give("ReduceSum", [value], "total", []),
             part=build.give("Slice", [line, start, far, axis, step], "part", [None]),
             size=None if elements is not None else build.give("Size", [value], "size", []),
             elements=elements,
             above=tails.above,
             below=tails.below,
+            maxima=tails.maxima,
+            minima=tails.minima,
             start=start.name or "",
             step=step.name or "",
             shape=tails.shape,
             top=tails.top,
         )
-    return found
+    return Reduced({name: found[name] for name in reversed(found)}, whole)
+
+
+def _extrema(
+    build: _Builder, value: ir.Value, axis: int | None, opset: int
+) -> tuple[str, str] | tuple[None, None]:
+    """Outputs with the extrema of the channels, over the axes behind them or else before them.
+
+    Over the axes behind them the runtime reads the value once from front to back; what is left
+    before them (the batch) is short.
+    """
+    if axis is None or value.shape is None:
+        return None, None
+    rank = len(value.shape)
+    over = list(range(axis + 1, rank)) or list(range(axis))
+    if not over:
+        return None, None
+    given = build.constant("over", over) if opset >= _AXES_AS_INPUT else None
+    found = []
+    for op_type, role in (("ReduceMin", "minimum"), ("ReduceMax", "maximum")):
+        inputs = [value] if given is None else [value, given]
+        node = ir.node(
+            op_type, inputs, {"keepdims": 0} | ({} if given is not None else {"axes": over})
+        )
+        output = build.append(node, role, [None] * (rank - len(over)))
+        build.graph.outputs.append(output)
+        found.append(output.name or "")
+    return found[0], found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +269,10 @@ class _Builder:
         return add_initializer(self.graph, name, np.array(numbers, np.int64))
 
     def apply(
-        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None]
+        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None] | None
     ) -> ir.Value:
         whole = op_type.startswith("Reduce")
-        return self._append(
+        return self.append(
             ir.node(op_type, list(inputs), {"keepdims": 0} if whole else {}), role, shape
         )
 
@@ -221,7 +282,7 @@ class _Builder:
             node = ir.node(op_type, [rows], {"keepdims": 0, "axes": [1]})
         else:
             node = ir.node(op_type, [rows, axes], {"keepdims": 0})
-        return self._append(node, role, [None])
+        return self.append(node, role, [None])
 
     def extremes(
         self, rows: ir.Value, found: ir.Value, top: ir.Value, role: str, *, largest: int = 1
@@ -229,7 +290,7 @@ class _Builder:
         """The outputs with the rows whose extrema are the most extreme, and with those extrema."""
         options = {"largest": largest, "sorted": 0}
         choice = ir.node("TopK", [found, top], options, num_outputs=2)
-        extrema = self._append(choice, f"{role}_extrema", [None])
+        extrema = self.append(choice, f"{role}_extrema", [None])
         self.graph.outputs.append(extrema)
         places = choice.outputs[1]
         places.name = self.names.value(f"{self.base}__{role}_places")
@@ -237,18 +298,19 @@ class _Builder:
         return self.give("Gather", [rows, places], role, [None, None]), extrema.name or ""
 
     def give(
-        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None]
+        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None] | None
     ) -> str:
         output = self.apply(op_type, inputs, role, shape)
         self.graph.outputs.append(output)
         return output.name or ""
 
-    def _append(self, node: ir.Node, role: str, shape: Sequence[None]) -> ir.Value:
+    def append(self, node: ir.Node, role: str, shape: Sequence[None] | None) -> ir.Value:
+        """Add a node whose first output is named after its role; that output."""
         node.name = self.names.node(f"{self.base}__{role}")
         output = node.outputs[0]
         output.name = self.names.value(f"{self.base}__{role}")
         integer = node.op_type == "Size"
         output.type = ir.TensorType(ir.DataType.INT64 if integer else ir.DataType.FLOAT)
-        output.shape = ir.Shape(shape)
+        output.shape = None if shape is None else ir.Shape(shape)
         self.graph.append(node)
         return output

@@ -16,6 +16,7 @@ from edgeq.quantization.ranges import calibrators_for
 from edgeq.types import QuantSpec, QuantType
 
 if TYPE_CHECKING:
+    from edgeq.calibration.channels import ChannelExtrema
     from edgeq.calibration.histogram import Histogram
     from edgeq.calibration.origin import ValueNote
     from edgeq.calibration.statistics import Statistics
@@ -29,6 +30,24 @@ MANY_TIMES = 8.0
 
 _MOSTLY = 0.95
 _BARS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFacts:
+    """What was observed of the channels of a value.
+
+    Attributes:
+        axis: The axis that counts them.
+        count: How many there are.
+        dead: Numbers of those that were the same everywhere in all samples.
+        widest: The widest range of a channel, divided by the median range of those that are not
+            dead; None where all are.
+    """
+
+    axis: int
+    count: int
+    dead: tuple[int, ...]
+    widest: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +69,7 @@ class ValueFacts:
         suffers: Whether eight bits are few for it.
         bars: Elements in equal parts of the range from minimum to maximum.
         ranges: What each calibrator would cover; only where asked for.
+        channels: What was observed of its channels; None where they were not watched.
     """
 
     name: str
@@ -65,6 +85,7 @@ class ValueFacts:
     suffers: bool = False
     bars: tuple[int, ...] = ()
     ranges: dict[str, tuple[float, float]] | None = None
+    channels: ChannelFacts | None = None
 
 
 def facts(table: CalibrationTable) -> dict[str, Any]:
@@ -139,7 +160,7 @@ def _value(note: ValueNote, seen: Statistics | None, *, ranges: bool) -> ValueFa
     if not seen.count or StatisticKind.HISTOGRAM not in seen.kinds:
         return ValueFacts(**who, count=seen.count, notes=("no sample computed it",))
     histogram, low, high = seen.histogram, seen.minimum, seen.maximum
-    zeros, ratio = _zero_fraction(histogram), _outlier_ratio(histogram)
+    zeros, ratio = zero_fraction(histogram), outlier_ratio(histogram)
     notes, suffers = _remarks(note, low, high, zeros, ratio)
     return ValueFacts(
         **who,
@@ -152,7 +173,16 @@ def _value(note: ValueNote, seen: Statistics | None, *, ranges: bool) -> ValueFa
         suffers=suffers,
         bars=_bars(histogram),
         ranges=_ranges(note, seen) if ranges else None,
+        channels=None if seen.channels is None else _channels(seen.channels),
     )
+
+
+def _channels(seen: ChannelExtrema) -> ChannelFacts:
+    ranges = seen.maximum.astype(np.float64) - seen.minimum
+    alive = ranges[ranges > 0.0]
+    widest = float(alive.max() / np.median(alive)) if alive.size else None
+    dead = tuple(np.flatnonzero(ranges == 0.0).tolist())
+    return ChannelFacts(seen.axis, ranges.size, dead, widest)
 
 
 def _remarks(
@@ -177,12 +207,14 @@ def _remarks(
     return tuple(said), suffers
 
 
-def _zero_fraction(histogram: Histogram) -> float:
+def zero_fraction(histogram: Histogram) -> float:
+    """Fraction of the elements that are zero."""
     around = (histogram.edges_low <= 0.0) & (histogram.edges_high >= 0.0)
     return float(histogram.counts[around].sum() / histogram.total)
 
 
-def _outlier_ratio(histogram: Histogram) -> float | None:
+def outlier_ratio(histogram: Histogram) -> float | None:
+    """Largest magnitude over that of the bulk (:data:`BULK`); None where all elements are zero."""
     magnitudes = np.maximum(np.abs(histogram.edges_low), np.abs(histogram.edges_high))
     other = (histogram.edges_low > 0.0) | (histogram.edges_high < 0.0)
     if not other.any():

@@ -22,6 +22,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS = ".:-=+*#@"
 _WORST = 10
 _NAMED = 3
+_LISTED = 8
 
 
 def summary(shown: CalibrationTable) -> RenderableType:
@@ -58,7 +59,11 @@ def summary(shown: CalibrationTable) -> RenderableType:
 
 
 def render(
-    shown: CalibrationTable, pattern: str | None = None, blocks: str = BLOCKS
+    shown: CalibrationTable,
+    pattern: str | None = None,
+    blocks: str = BLOCKS,
+    *,
+    channels: bool = False,
 ) -> RenderableType:
     """The table with its values.
 
@@ -66,13 +71,14 @@ def render(
         shown: The table.
         pattern: Only values of this name, with what each calibrator would cover.
         blocks: Eight characters of growing height for the histograms.
+        channels: Whether to list the channels of every value in place of its elements.
 
     Raises:
         RecipeError: No value is called so.
     """
     values = described(shown, pattern)
     parts: list[RenderableType | None] = [] if pattern else [summary(shown)]
-    parts.append(_values(values, blocks))
+    parts.append(_channels(values) if channels else _values(values, blocks))
     if pattern is not None:
         parts += [_ranges(value) for value in values if value.ranges]
     return paragraphs([*parts, _worst(values)])
@@ -86,7 +92,9 @@ def bars(counts: Sequence[int], blocks: str = BLOCKS) -> str:
 
 
 def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
-    numbers = ("elements", "min", "max", "zeros", "outliers")
+    numbers: tuple[str, ...] = ("elements", "min", "max", "zeros", "outliers")
+    dead = any(value.channels and value.channels.dead for value in values)
+    numbers += ("dead channels",) if dead else ()
     made = table("Values", "value", *numbers, numbers=numbers)
     made.add_column("min to max", no_wrap=True)
     for value in values:
@@ -97,9 +105,37 @@ def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
             _number(value.maximum),
             "" if value.zero_fraction is None else f"{value.zero_fraction:.0%}",
             "" if value.outlier_ratio is None else f"{value.outlier_ratio:.1f}x",
+            *((_dead(value),) if dead else ()),
             plain(bars(value.bars, blocks)),
         )
     return made
+
+
+def _channels(values: Sequence[ValueFacts]) -> RenderableType:
+    """Dead channels, and how much the ranges of the others differ."""
+    numbers = ("axis", "channels", "dead", "widest")
+    made = table("Channels", "value", *numbers, "which are dead", numbers=numbers)
+    for value in values:
+        found = value.channels
+        if found is None:
+            made.add_row(plain(value.name), *[""] * 5)
+            continue
+        which = ", ".join(map(str, found.dead[:_LISTED]))
+        more = len(found.dead) - _LISTED
+        made.add_row(
+            plain(value.name),
+            str(found.axis),
+            str(found.count),
+            str(len(found.dead)),
+            "" if found.widest is None else f"{found.widest:.1f}x",
+            which + (f" and {more} more" if more > 0 else ""),
+        )
+    return made
+
+
+def _dead(value: ValueFacts) -> str:
+    found = value.channels
+    return "" if found is None else f"{len(found.dead)} of {found.count}"
 
 
 def _ranges(value: ValueFacts) -> RenderableType:

@@ -6,6 +6,7 @@ import pytest
 
 from edgeq.calibration import StatisticKind, Statistics
 from edgeq.calibration import inner_values as module
+from edgeq.calibration.channels import ChannelLayout
 from edgeq.calibration.collector import collect
 from edgeq.calibration.inner_values import InnerValues
 from edgeq.errors import DataError
@@ -26,8 +27,8 @@ def pictures(*sizes):
     return [{"x": rng.standard_normal(size).astype(np.float32)} for size in sizes]
 
 
-def expected(arrays):
-    statistics = Statistics(ALL)
+def expected(arrays, layout=None):
+    statistics = Statistics(ALL, layout=layout)
     for index, array in enumerate(arrays):
         statistics.update(index, array)
     return statistics
@@ -55,9 +56,11 @@ def test_condensed_values_give_the_statistics_of_whole_ones(monkeypatch, shape, 
     monkeypatch.setattr(module, "_AT_ONCE", at_once)
     samples = pictures(*sizes)
     found = collect(model(shape), ["x", "y"], samples, ALL).statistics
-    assert_equal(found["x"], expected([s["x"] for s in samples]))
+    layout = ChannelLayout(1, 4, 3)
+    assert_equal(found["x"], expected([s["x"] for s in samples], layout))
+    assert found["x"].channels.minimum.shape == (3,)
     whole = InnerValues(model(shape), ["y"], 2**40)
-    wanted = expected([whole.run(i, s, set()).arrays["y"] for i, s in enumerate(samples)])
+    wanted = expected([whole.run(i, s, set()).arrays["y"] for i, s in enumerate(samples)], layout)
     assert_equal(found["y"], wanted)
 
 

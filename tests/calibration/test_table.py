@@ -242,8 +242,8 @@ def test_an_array_archive_is_no_table():
 
 
 def test_a_newer_table_is_told_from_a_damaged_one():
-    content = with_manifest(table(length=4).to_bytes(), lambda m: m.update(version=2))
-    with pytest.raises(CalibrationError, match="version 2 of the format, this edgeq reads 1"):
+    content = with_manifest(table(length=4).to_bytes(), lambda m: m.update(version=3))
+    with pytest.raises(CalibrationError, match="version 3 of the format, this edgeq reads 2"):
         read(content)
 
 
@@ -377,7 +377,7 @@ def test_a_table_of_many_values_is_small_and_quick():
     back = unpack(packed, 500)
     # Generous: this is to notice work that grows with the square of the values.
     assert time.perf_counter() - start < 5
-    assert len(packed) < 20
+    assert len(packed) < 30
     assert [each.count for each in back] == [512] * 500
 
 

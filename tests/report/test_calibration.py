@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from edgeq.calibration import StatisticKind, Statistics
+from edgeq.calibration.channels import ChannelLayout
 from edgeq.calibration.collection import Collection
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.manifest import Facts
 from edgeq.calibration.origin import Draw, Origin, ValueNote
 from edgeq.calibration.table import CalibrationTable
 from edgeq.errors import RecipeError
-from edgeq.report.calibration import described, document, facts
+from edgeq.report.calibration import ChannelFacts, described, document, facts
 from edgeq.report.calibration_terminal import PLAIN_BLOCKS, bars, render, summary
 
 NUMBERS = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
@@ -130,3 +131,28 @@ def test_bars_show_few_elements_and_none_differently():
     assert bars([0, 1, 1000], PLAIN_BLOCKS) == " .@"
     assert bars([]) == ""
     assert bars([0, 0]) == "  "
+
+
+def test_channels_are_told():
+    made = table()
+    seen = Statistics(frozenset(StatisticKind), layout=ChannelLayout(1, 2, 4))
+    seen.update(0, np.float32([[0, 0, 3, -8], [0, 1, 4, 8]]))
+    made.collection.statistics["plain"] = seen
+    found = {each.name: each.channels for each in described(made)}
+    assert found["plain"] == ChannelFacts(1, 4, (0,), 16.0)
+    assert found["relu"] is None
+    assert document(made)["values"][0]["channels"] == {
+        "axis": 1, "count": 4, "dead": (0,), "widest": 16.0,
+    }  # fmt: skip
+    assert "1 of 4" in shown(render(made))
+    listed = shown(render(made, channels=True))
+    assert "16.0x" in listed
+    assert "dead channels" not in shown(render(table()))
+
+
+def test_channels_that_are_all_dead_have_no_widest():
+    made = table()
+    seen = Statistics(frozenset(StatisticKind), layout=ChannelLayout(1, 2, 2))
+    seen.update(0, np.float32([[1, 2], [1, 2]]))
+    made.collection.statistics["plain"] = seen
+    assert described(made)[0].channels == ChannelFacts(1, 2, (0, 1), None)
