@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ValidationFailed
 from edgeq.graph import saver
+from edgeq.report import html
 
 if TYPE_CHECKING:
     import os
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.graph.saver import SavedModel
     from edgeq.quantization.plan import QuantPlan
     from edgeq.report import Report
+    from edgeq.report.details import Details
     from edgeq.report.optimization import OptimizationReport
 
 
@@ -27,16 +29,30 @@ class QuantizationResult:
         model: The quantized model.
         plan: Every number of the quantization, and the decision on every node.
         report: What was done and measured.
+        details: What the HTML report shows beyond that: ranges and histograms.
     """
 
     model: ir.Model
     plan: QuantPlan
     report: Report
+    details: Details | None = None
 
     @property
     def passed(self) -> bool:
         """Whether validation found the result good."""
         return self.report.verdict.passed
+
+    def json(self) -> str:
+        """The report as JSON text, for programs."""
+        return self.report.to_json() + "\n"
+
+    def html(self, command: str | None = None) -> str:
+        """The report as one HTML file that needs nothing else, for people.
+
+        Args:
+            command: The command that was run, to be shown.
+        """
+        return html.render(self.report.to_dict(), self.details, command)
 
     def save(self, path: str | os.PathLike[str], *, even_if_failed: bool = False) -> SavedModel:
         """Write the model, whole or not at all.
@@ -73,6 +89,14 @@ class ValidationResult:
         """Whether every threshold was met."""
         return self.report.verdict.passed
 
+    def json(self) -> str:
+        """The report as JSON text, for programs."""
+        return self.report.to_json() + "\n"
+
+    def html(self, command: str | None = None) -> str:
+        """The report as one HTML file; see :meth:`QuantizationResult.html`."""
+        return html.render(self.report.to_dict(), None, command)
+
 
 @dataclass(frozen=True, slots=True)
 class OptimizationResult:
@@ -85,6 +109,14 @@ class OptimizationResult:
 
     model: ir.Model
     report: OptimizationReport
+
+    def json(self) -> str:
+        """The report as JSON text, for programs."""
+        return self.report.to_json() + "\n"
+
+    def html(self, command: str | None = None) -> str:
+        """The report as one HTML file; see :meth:`QuantizationResult.html`."""
+        return html.render_optimization(self.report.to_dict(), command)
 
     def save(self, path: str | os.PathLike[str]) -> SavedModel:
         """Write the model, whole or not at all.

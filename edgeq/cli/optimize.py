@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeq.cli import options
-from edgeq.cli.output import check_output, check_report, write_text
+from edgeq.cli.output import check_output, check_report, write_reports
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError
@@ -66,7 +66,11 @@ class _Request:
 @click.option("--skip-pass", multiple=True, metavar="NAME", help="Leave out a pass. Repeatable.")
 @options.threads_option
 @click.option(
-    "--report", type=options.PATH, multiple=True, metavar="FILE.json", help="Write the report."
+    "--report",
+    type=options.PATH,
+    multiple=True,
+    metavar="FILE.json|FILE.html",
+    help="Write the report, for programs or for people. Repeatable.",
 )
 @click.option("--no-validate", is_flag=True, help="Measure neither arithmetic nor latency.")
 @click.option("--verbose", "-v", is_flag=True, help="List every pass and all that was left alone.")
@@ -79,8 +83,7 @@ def optimize(**given: Any) -> None:
     _check(request)
     result = _optimize(request)
     saved = result.save(request.target_file)
-    for file in request.report:
-        write_text(file, result.report.to_json() + "\n")
+    write_reports(request.report, result)
     if request.as_json:
         show_json(result.report.to_dict())
     elif not request.quiet:

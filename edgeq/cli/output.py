@@ -6,12 +6,26 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from edgeq.errors import RecipeError, UnsupportedError
+from edgeq.cli.invocation import command_line
+from edgeq.errors import RecipeError
 from edgeq.whole_file import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import Protocol
+
+    class Reported(Protocol):
+        """A result with a report."""
+
+        def json(self) -> str:
+            """The report as JSON text."""
+
+        def html(self, command: str | None = None) -> str:
+            """The report as a page."""
+
+
+_HTML = (".html", ".htm")
 
 
 def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
@@ -39,23 +53,27 @@ def check_report(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse a report that could not be written.
 
     Raises:
-        UnsupportedError: There is no view of its suffix.
-        RecipeError: See :func:`check_output`.
+        RecipeError: There is no view of its suffix; or see :func:`check_output`.
     """
     suffix = path.suffix.lower()
-    if suffix in (".html", ".htm"):
-        raise UnsupportedError(
-            "HTML reports are not written yet",
-            where=str(path),
-            remedy="Write --report FILE.json, or read the summary in the terminal",
-        )
-    if suffix != ".json":
+    if suffix not in (".json", *_HTML):
         raise RecipeError(
             f"a report is no {suffix or 'file without a suffix'}",
             where=str(path),
-            remedy="Write --report FILE.json",
+            remedy="Write --report FILE.html for people, --report FILE.json for programs",
         )
     check_output(path, "--report", inputs)
+
+
+def write_reports(paths: Sequence[Path], result: Reported) -> None:
+    """Write the report of the running command, each file as its suffix says.
+
+    Raises:
+        RecipeError: One cannot be written.
+    """
+    for path in paths:
+        page = path.suffix.lower() in _HTML
+        write_text(path, result.html(command_line()) if page else result.json())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -100,7 +118,7 @@ def _is_input(path: Path, other: Path) -> bool:
     # By identity where both exist: links and other spellings are the same file.
     return path.samefile(other) or (
         # An older result may lie between the samples, and be replaced: it is none of them.
-        path.suffix.lower() not in (".onnx", ".json", ".calib")
+        path.suffix.lower() not in (".onnx", ".json", ".calib", *_HTML)
         and other.is_dir()
         and path.resolve().is_relative_to(other.resolve())
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeq.cli import options
-from edgeq.cli.output import check_output, check_report, write_text
+from edgeq.cli.output import check_output, check_report, write_reports
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
@@ -92,8 +92,8 @@ class _Request:
     "--report",
     type=options.PATH,
     multiple=True,
-    metavar="FILE.json",
-    help="Write the report, also of a failed run. Repeatable.",
+    metavar="FILE.json|FILE.html",
+    help="Write the report, also of a failed run: for programs or for people. Repeatable.",
 )
 @click.option("--no-validate", is_flag=True, help="Do not judge coverage, closeness and speed.")
 @options.quiet_option
@@ -105,8 +105,7 @@ def quantize(**given: Any) -> None:
     _check(request)
     result = _quantize(request)
     saved = _save(request, result)
-    for file in request.report:
-        write_text(file, result.report.to_json() + "\n")
+    write_reports(request.report, result)
     if request.as_json:
         show_json(result.report.to_dict())
     elif not request.quiet:

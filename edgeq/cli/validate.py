@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeq.cli import options
+from edgeq.cli.output import check_report, write_reports
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError, ValidationFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeq.validation.verdict import Thresholds
 
 
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 @click.option(
     "--verbose", "-v", is_flag=True, help="List every node left in float and every layer."
 )
+@click.option(
+    "--report",
+    "reports",
+    type=options.PATH,
+    multiple=True,
+    metavar="FILE.json|FILE.html",
+    help="Write the report, also of a failed candidate: for programs or for people. Repeatable.",
+)
 @options.quiet_option
 @options.json_option("the report")
 @options.debug_option
@@ -54,6 +62,7 @@ def validate(
     max_samples: int | None,
     threads: int,
     metric: str | None,
+    reports: tuple[Path, ...],
     quiet: bool,
     verbose: bool,
     as_json: bool,
@@ -65,6 +74,8 @@ def validate(
     with any of them, exactly what is asked for is judged.
     """
     thresholds = _thresholds(asked, metric)
+    for file in reports:
+        check_report(file, [reference, candidate, Path(data)])
     with progress_bar(silent=quiet or as_json) as progress:
         from edgeq import api
 
@@ -78,6 +89,7 @@ def validate(
             threads=threads,
             progress=progress,
         )
+    write_reports(reports, result)
     if as_json:
         show_json(result.report.to_dict())
     elif not quiet:

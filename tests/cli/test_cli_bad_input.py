@@ -163,8 +163,8 @@ OUTPUTS = {
     "report in no folder": ("--report", "nowhere/r.json", "there is no folder"),
     "report over the input": ("--report", "net.json", "is a file that is read"),
     "report over the output": ("--report", "net.int8.json", "is a file that is read"),
-    "html": ("--report", "r.html", "--report FILE.json"),
-    "another suffix": ("--report", "r.txt", "--report FILE.json"),
+    "a page in no folder": ("--report", "nowhere/r.html", "there is no folder"),
+    "another suffix": ("--report", "r.txt", "--report FILE.html"),
 }
 
 

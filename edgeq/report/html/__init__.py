@@ -1,0 +1,6 @@
+"""The report as one HTML file for people: no network, nothing to install, safe to open."""
+
+from edgeq.report.html.optimized import render_optimization
+from edgeq.report.html.quantized import render
+
+__all__ = ["render", "render_optimization"]
