@@ -173,11 +173,12 @@ def _value(note: ValueNote, seen: Statistics | None, *, ranges: bool) -> ValueFa
         suffers=suffers,
         bars=_bars(histogram),
         ranges=_ranges(note, seen) if ranges else None,
-        channels=None if seen.channels is None else _channels(seen.channels),
+        channels=None if seen.channels is None else channel_facts(seen.channels),
     )
 
 
-def _channels(seen: ChannelExtrema) -> ChannelFacts:
+def channel_facts(seen: ChannelExtrema) -> ChannelFacts:
+    """How much the channels of a value differ."""
     ranges = seen.maximum.astype(np.float64) - seen.minimum
     alive = ranges[ranges > 0.0]
     widest = float(alive.max() / np.median(alive)) if alive.size else None

@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.calibration.contract import StatisticKind
 from edgeq.graph.walk import nodes, values
 from edgeq.quantization.ranges import context_of
-from edgeq.report.calibration import outlier_ratio, zero_fraction
+from edgeq.report.calibration import channel_facts, outlier_ratio, zero_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.statistics import Statistics
     from edgeq.quantization.plan import NodeDecision, QuantPlan
     from edgeq.quantization.ranges import ChosenRange
+    from edgeq.report.calibration import ChannelFacts
     from edgeq.types import QuantParams
 
 BINS = 161
@@ -74,6 +75,7 @@ class ValueDetails:
         zeros: Fraction of zeros.
         outside: Fraction beyond what the integers can stand for.
         outlier_ratio: See :func:`edgeq.report.calibration.outlier_ratio`.
+        channels: How many channels it has, and how much they differ; None where unknown.
         used: How many integers the middle 99 % of the elements lie on; None in float.
         whole: Histogram of everything.
         close_up: Histogram of what the integers cover, where that is a small part of the whole.
@@ -97,6 +99,7 @@ class ValueDetails:
     zeros: float | None = None
     outside: float | None = None
     outlier_ratio: float | None = None
+    channels: ChannelFacts | None = None
     used: int | None = None
     whole: Bars | None = None
     close_up: Bars | None = None
@@ -197,6 +200,7 @@ def _observed(
         "maximum": high,
         "zeros": zero_fraction(histogram),
         "outlier_ratio": outlier_ratio(histogram),
+        "channels": None if seen.channels is None else channel_facts(seen.channels),
         "whole": below.bars(*_joined((low, high), covered)),
     }
     if covered is not None:
@@ -221,7 +225,7 @@ def _joined(seen: tuple[float, float], covered: tuple[float, float] | None) -> t
         low = min(low, max(covered[0], low - room))
         high = max(high, min(covered[1], high + room))
     if low == high:
-        around = max(abs(low) / 2, np.finfo(np.float32).tiny)
+        around = max(abs(low) / 2, float(np.finfo(np.float32).tiny))
         return low - around, high + around
     return low, high
 
@@ -252,7 +256,9 @@ class _Below:
 
     def _at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Elements below each of the points, float64."""
-        return np.interp(points, self._edges, self._reached, left=0.0, right=float(self._total))
+        ends = (0.0, float(self._total))
+        found: NDArray[np.float64] = np.interp(points, self._edges, self._reached, *ends)
+        return found
 
 
 def _layer_values(model: ir.Model, wanted: set[str], dropped: set[str]) -> dict[str, str]:

@@ -27,6 +27,12 @@ def test_the_result_computes_the_same_with_less(run, net):
     np.testing.assert_allclose(after["scores"], before["scores"], rtol=1e-4, atol=1e-5)
 
 
+def test_a_page_is_written(run, net, work):
+    result = run("optimize", net, "-q", "--report", "r.html", "-o", "o.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert "The optimized model gives the same outputs" in (work / "r.html").read_text()
+
+
 def test_the_report_lists_what_every_pass_did(run, net, calib):
     result = run("optimize", net, "--calib", calib, "--report", "r.json", "--json", "-o", "o.onnx")
     assert result.exit_code == 0, result.stderr

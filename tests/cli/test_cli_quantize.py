@@ -1,6 +1,7 @@
 """``edgeq quantize`` from files to files."""
 
 import hashlib
+import html
 import json
 import subprocess
 import sys
@@ -91,6 +92,24 @@ def test_reports_are_written_as_often_as_asked(run, net, calib, work):
     first = json.loads((work / "a.json").read_text())
     assert first == json.loads((work / "b.JSON").read_text())
     assert first["model"]["path"].endswith("net.onnx")
+
+
+def test_a_page_is_written_with_the_command_and_the_histograms(run, net, calib, work):
+    recipe = work / "my recipe.toml"
+    recipe.write_text("exclude = []")
+    given = ("--calib", calib, "--recipe", recipe)
+    result = run("quantize", net, *given, "-q", "--report", "r.html")
+    assert result.exit_code == 0, result.stderr
+    page = (work / "r.html").read_text(encoding="utf-8")
+    said = f"edgeq quantize {net} --calib {calib} --recipe '{recipe}' --report r.html --quiet"
+    assert html.escape(said) in page
+    assert '"whole"' in page
+
+
+def test_a_page_may_lie_beside_the_samples_and_be_written_again(run, net, calib):
+    for _ in range(2):
+        result = run("quantize", net, "--calib", calib, "-q", "--report", calib / "r.html")
+        assert result.exit_code == 0, result.stderr
 
 
 def test_options_reach_the_api(run, net, calib, work, monkeypatch):

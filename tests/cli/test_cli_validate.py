@@ -83,6 +83,22 @@ def test_a_drop_without_a_metric_is_refused(run, net, calib, refused):
     refused(run("validate", net, net, "--data", calib, "--max-drop", "1%"), "--metric")
 
 
+def test_reports_of_a_failed_candidate_are_written(run, net, other, calib, work):
+    reports = ("--report", "r.json", "--report", "r.html")
+    result = run("validate", net, other, "--data", calib, "-q", *reports)
+    assert result.exit_code == 1
+    assert json.loads((work / "r.json").read_text())["verdict"] == "failed"
+    page = (work / "r.html").read_text(encoding="utf-8")
+    assert "Not good." in page
+    assert f"edgeq validate {net} {other}" in page
+
+
+def test_a_report_over_a_model_is_refused(run, net, other, calib, refused):
+    refused(
+        run("validate", net, other, "--data", calib, "--report", "r.txt"), "a report is no .txt"
+    )
+
+
 def test_verbose_shows_every_layer(run, net, calib):
     made = net.with_name("net.int8.onnx")
     assert run("quantize", net, "--calib", calib, "-q", "-o", made).exit_code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from edgeq.report.calibration import ChannelFacts
 from edgeq.report.details import Bars
 from edgeq.report.html import sections, summary
 from edgeq.report.html.markup import Markup, join, section, tag
@@ -110,6 +111,10 @@ def _value(value: ValueDetails) -> dict[str, Any]:
         found = getattr(value, field.name)
         if isinstance(found, Bars):
             row[field.name] = {"low": found.low, "high": found.high, "counts": found.counts}
+        elif isinstance(found, ChannelFacts):
+            row[field.name] = {
+                "count": found.count, "dead": len(found.dead), "widest": found.widest
+            }  # fmt: skip
         elif found not in (None, ()):
             row[field.name] = cleaned(found)
     return row

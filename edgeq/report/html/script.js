@@ -384,6 +384,11 @@ function facts(value) {
     rows.push(["zeros among them", percent(value.zeros)]);
   }
   if (known(value.outlier_ratio)) rows.push(["largest against 99.9 % of the others", `${words(value.outlier_ratio, 3)} times`]);
+  if (value.channels) {
+    const { count, dead, widest } = value.channels;
+    const apart = known(widest) ? `, the widest range is ${words(widest, 3)} times the usual one` : "";
+    rows.push(["channels", `${count}${apart}${dead ? `, ${dead} of them constant` : ""}`]);
+  }
   if (known(value.expected_db)) rows.push(["expected quality of this value by itself", decibels(value.expected_db)]);
   return element("dl", { class: "pairs" }, ...rows.map(([name, said]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, said))));

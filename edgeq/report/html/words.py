@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 NONE = "\N{EN DASH}"
 """What stands in the empty cell of a table."""
@@ -22,7 +22,7 @@ _LEVELS = (
 _FAR = "far off"
 
 
-def finite(value: Any) -> bool:
+def finite(value: Any) -> TypeGuard[float]:
     """Whether it is a number one can calculate with."""
     return isinstance(value, int | float) and math.isfinite(value)
 
