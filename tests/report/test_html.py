@@ -111,7 +111,9 @@ def test_a_failure_says_why_and_what_to_do(full):
 
 def test_a_slower_model_is_said_to_be_slower():
     row = {**document()["latency"][0], "speedup": 0.5}
-    assert "slower here (2 times the time)" in Page(render(document(latency=[row]))).text
+    assert (
+        "smaller, but slower here (2 times the time)" in Page(render(document(latency=[row]))).text
+    )
 
 
 def test_a_candidate_of_somebody_else_is_no_int8_model():
@@ -126,6 +128,7 @@ def test_a_candidate_of_somebody_else_is_no_int8_model():
     "part",
     [
         "0.9731 → 0.9712",
+        "Its task score is 0.9712, against 0.9731 of the original.",
         "top1",
         "8-bit integers 90 %",
         "head Gemm 10 % it was excluded",

@@ -73,7 +73,7 @@ function explainWords() {
     });
   }
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
-  window.addEventListener("scroll", hideTip, { passive: true });
+  for (const type of ["wheel", "touchmove"]) window.addEventListener(type, hideTip, { passive: true });
 }
 
 // Redraws when the width has changed; a change of height alone is the drawing's own.
@@ -386,7 +386,7 @@ function facts(value) {
   if (known(value.outlier_ratio)) rows.push(["largest against 99.9 % of the others", `${words(value.outlier_ratio, 3)} times`]);
   if (value.channels) {
     const { count, dead, widest } = value.channels;
-    const apart = known(widest) ? `, the widest range is ${words(widest, 3)} times the usual one` : "";
+    const apart = known(widest) && count > 1 ? `, the widest range is ${words(widest, 3)} times the usual one` : "";
     rows.push(["channels", `${count}${apart}${dead ? `, ${dead} of them constant` : ""}`]);
   }
   if (known(value.expected_db)) rows.push(["expected quality of this value by itself", decibels(value.expected_db)]);

@@ -18,7 +18,7 @@ from edgeq.report.html.words import (
 from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 GIVEN = "given"
 """Stands for the scheme of a candidate that somebody else made."""
@@ -44,7 +44,12 @@ def candidate_name(document: Mapping[str, Any]) -> str:
 def title(document: Mapping[str, Any]) -> str:
     """File name of the model."""
     path = document["model"]["path"]
-    return "a model in memory" if path is None else path.replace("\\", "/").rsplit("/", 1)[-1]
+    return "a model in memory" if path is None else _file(path)
+
+
+def _file(path: str) -> str:
+    """A path without its folders."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def worst_output(document: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
@@ -97,22 +102,29 @@ def _verdict_words(document: Mapping[str, Any]) -> Markup:
     if worst is not None:
         near = closeness(worst[1]["sqnr_db"])
         sentences.append(f"The {who}'s answers are {near} those of the original.")
-    sentences.append(f"It is {' and '.join(_gains(document))}.")
+    metric = document["accuracy"].get("metric")
+    if metric is not None:
+        before, after = number(metric["fp32"]), number(metric["candidate"])
+        same = "the same as" if before == after else f"against {before} of"
+        sentences.append(f"Its task score is {after}, {same} the original.")
+    sentences.append(f"It is {_gains(document)}.")
     if document["verdict"] != "good":
         sentences.append("It misses what was asked of it:")
     return join(sentences, " ")
 
 
-def _gains(document: Mapping[str, Any]) -> Iterator[str]:
+def _gains(document: Mapping[str, Any]) -> str:
+    """What is gained in size and speed, or lost."""
     size = document["size"]
     small, large = sorted((size["fp32_bytes"], size["candidate_bytes"]))
     word = "smaller" if size["candidate_bytes"] <= size["fp32_bytes"] else "larger"
-    yield f"{large / small:.2g} times {word}" if small else "of unknown size"
+    said = f"{large / small:.2g} times {word}" if small else "of unknown size"
     best = best_speedup(document)
-    if best is not None and best["speedup"] >= 1:
-        yield f"{best['speedup']:.2g} times as fast"
-    elif best is not None:
-        yield f"slower here ({1 / max(best['speedup'], 1e-9):.2g} times the time)"
+    if best is None:
+        return said
+    if best["speedup"] >= 1:
+        return f"{said} and {best['speedup']:.2g} times as fast"
+    return f"{said}, but slower here ({1 / max(best['speedup'], 1e-9):.2g} times the time)"
 
 
 def _remedies(document: Mapping[str, Any]) -> Markup:
@@ -170,7 +182,7 @@ def _accuracy(document: Mapping[str, Any]) -> Markup:
     if metric is not None:
         big = f"{number(metric['fp32'])} → {number(metric['candidate'])}"
         sentences.insert(
-            0, join(["Task score ", code(metric["name"]), ", before and after quantization."])
+            0, join(["Task score ", code(_file(metric["name"])), ", before and after."])
         )
     agreement = None if worst is None else worst[1].get("top1_agreement")
     if agreement is not None:
