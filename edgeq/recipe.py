@@ -28,12 +28,14 @@ class Recipe:
         include: Patterns of node names and op types to put into integers although the target
             profile calls their kernel costly.
         skip_passes: Names of preparation passes to leave out.
+        skip_steps: Names of recovery steps not to try.
     """
 
     calibrator: str = "auto"
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     skip_passes: tuple[str, ...] = ()
+    skip_steps: tuple[str, ...] = ()
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.api.grounding import PROOF_SAMPLES, lay_ground, load, origin_of
 from edgeq.api.measuring import input_specs
 from edgeq.api.options import resolve_options
-from edgeq.api.reporting import Work, spread, write_report
+from edgeq.api.reporting import Work, details_of, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
 from edgeq.api.tables import require_prepared_alike, require_usable
@@ -20,9 +20,9 @@ from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for, required_kinds
-from edgeq.tuning.candidate import Workshop
 from edgeq.tuning.default import search
-from edgeq.validation.coverage import count_macs
+from edgeq.tuning.workshop import Workshop
+from edgeq.validation.coverage import count_macs, shares
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.table import CalibrationTable
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
+    from edgeq.types import Sample
 
 _MEASURED_SAMPLES = 32
 _MEASURED_MACS = 5 * 10**10
@@ -111,7 +112,7 @@ def quantize(
         )
     work = _quantized(calibrated, options, stages)
     report = write_report(work, options, stages)
-    return QuantizationResult(work.final, work.found.best.plan, report)
+    return QuantizationResult(work.final, work.found.best.plan, report, details_of(work))
 
 
 def _require_one_source(data: object, table: object, max_samples: int | None) -> None:
@@ -207,12 +208,12 @@ def _quantized(calibrated: _Calibrated, options: Options, stages: Stages) -> Wor
     calibrators = calibrators_for(options.recipe.calibrator)
     with stages.stage("quantize"):
         macs = count_macs(ground.prepared.model, collection.kept[0])
-        samples = spread(collection.kept, _measured_samples(macs))
+        samples, learning = _divided(collection.kept, _measured_samples(macs))
         workshop = Workshop(
             ground.prepared.model, ground.loaded.model, options.target, options.recipe,
-            collection, calibrators, samples, threads=options.threads,
+            collection, calibrators, samples, learning, threads=options.threads,
         )  # fmt: skip
-        found = search(workshop, tuple(calibrators), macs)
+        found = search(workshop, tuple(calibrators), shares(macs))
         final = _finished(found.best.model, ground.loaded.model)
     return Work(
         ground.loaded, ground.prepared, collection, found, final, macs,
@@ -227,6 +228,14 @@ def _measured_samples(macs: Mapping[str, int | None]) -> int:
     """
     once = sum(count or 0 for count in macs.values())
     return max(PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
+
+
+def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to measure on, at most ``count`` and half of all, and others to learn from."""
+    measured = spread(kept, min(count, (len(kept) + 1) // 2))
+    chosen = {id(sample) for sample in measured}
+    rest = [sample for sample in kept if id(sample) not in chosen]
+    return measured, spread(rest, count) or measured
 
 
 def _finished(model: ir.Model, original: ir.Model) -> ir.Model:

@@ -19,6 +19,7 @@ from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.graph import opset, saver
 from edgeq.graph.interface import Interface
 from edgeq.quantization.plan import NodeForm
+from edgeq.report.details import collect_details
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.collection import Collection
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
+    from edgeq.report.details import Details
     from edgeq.tuning.default import Search
     from edgeq.types import Sample
 
@@ -126,6 +128,15 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
     )
 
 
+def details_of(work: Work) -> Details:
+    """Ranges and histograms of the values that calibration saw, and the plan."""
+    best, prepared = work.found.best, work.found.best.floats.model
+    stored = {entry.value.name for entry in best.plan.activations}
+    seen = best.floats.statistics
+    shown = {n: s for n, s in seen.items() if n in stored or n in work.collection.statistics}
+    return collect_details(prepared, best.ranges, shown, best.plan)
+
+
 def _chosen(work: Work, options: Options) -> str:
     """The choice of the user, and what it resolved to."""
     names = work.found.best.choice.calibrators
@@ -155,7 +166,7 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
         return Measured(outputs, metric=metric)
     with stages.stage("validate"):
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
-        layers = compare_layers(work.prepared.model, work.final, plan, few, config)
+        layers = compare_layers(work.found.best.floats.model, work.final, plan, few, config)
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)

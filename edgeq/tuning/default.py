@@ -2,16 +2,19 @@
 
 Expected errors of single values say little about the output of a deep network, so the last word
 belongs to a measurement: the policy ``auto`` (per value, by expected error) stands against each
-calibrator alone; bias correction stays only where it helps; and where the result is still far from
-the original, the layers that cost most accuracy for their arithmetic are left float.
+calibrator alone; a recovery step stays only where it helps on samples that it has not learned
+from; and where the result is still far from the original, the layers that cost most accuracy for
+their arithmetic are left float.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.refinement.bias_correction import is_correctable
+from edgeq.metrics.fidelity import CLOSE_DB
+from edgeq.refinement.steps import STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 from edgeq.validation.advice import FAR_OFF_DB
@@ -19,15 +22,37 @@ from edgeq.validation.advice import FAR_OFF_DB
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.tuning.candidate import Workshop
+    from edgeq.tuning.workshop import Workshop
 
 COMFORT_DB = FAR_OFF_DB
 """Worst-output SQNR from which no layer is given up."""
+
+ENOUGH_DB = 45.0
+"""Worst-output SQNR from which no recovery step is tried."""
 
 NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""
 
 _FINALISTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepTrial:
+    """What a recovery step brought.
+
+    Attributes:
+        name: Of the step.
+        kept: Whether it is part of the result.
+        before_db: Closeness without it, as candidates are compared.
+        after_db: Closeness with it.
+        seconds: What trying it took.
+    """
+
+    name: str
+    kept: bool
+    before_db: float
+    after_db: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +62,21 @@ class Search:
     Attributes:
         best: The closest candidate.
         notes: What was tried and why the best was kept, in sentences.
+        steps: The recovery steps that were tried, in order.
     """
 
     best: Candidate
     notes: tuple[str, ...]
+    steps: tuple[StepTrial, ...] = ()
 
 
-def search(
-    workshop: Workshop, calibrators: Sequence[str], macs: Mapping[str, int | None]
-) -> Search:
+def search(workshop: Workshop, calibrators: Sequence[str], prices: Mapping[str, float]) -> Search:
     """Find the closest candidate.
 
     Args:
         workshop: Builds and measures.
         calibrators: Names of the calibrators to choose from; with one there is no choice.
-        macs: Multiply-accumulates per compute node.
+        prices: Share of the arithmetic per compute node.
     """
     notes: list[str] = []
     best = workshop.build(Choice(tuple(calibrators)))
@@ -60,25 +85,40 @@ def search(
         best = _closest(workshop, [best, *alone])
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
-    best = _corrected(workshop, best, notes)
+    best, trials = recover(workshop, best)
     if workshop.confirm(best).sqnr_db < COMFORT_DB:
-        found = leave_float(workshop, best, macs, COMFORT_DB)
+        found = leave_float(workshop, best, prices, COMFORT_DB)
         if found.best is not best:
             notes.append(found.note)
-            best = _corrected(workshop, found.best, notes)
-    return Search(best, tuple(notes))
+            best = found.best
+    return Search(best, tuple(notes), trials)
 
 
-def _corrected(workshop: Workshop, candidate: Candidate, notes: list[str]) -> Candidate:
-    """The candidate with bias correction, if that is noticeably closer."""
-    if candidate.choice.corrected or not is_correctable(candidate.plan):
-        return candidate
-    corrected = workshop.build(replace(candidate.choice, corrected=True))
-    if corrected.typical_db <= candidate.typical_db + NOTICEABLE_DB:
-        return candidate
-    gain = f"{candidate.typical_db:.1f} -> {corrected.typical_db:.1f} dB"
-    notes.append(f"Bias correction was kept: {gain}")
-    return corrected
+def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[StepTrial, ...]]:
+    """Try every recovery step on top of those that helped; the result, and what each brought."""
+    best, trials = candidate, []
+    for step in STEPS:
+        allowed = step.name not in workshop.recipe.skip_steps
+        if best.sqnr_db >= ENOUGH_DB or not allowed or not workshop.applies(step, best):
+            continue
+        start = time.perf_counter()
+        attempt = workshop.build(best.choice.with_step(step.name))
+        seconds = time.perf_counter() - start
+        before_db, after_db = _comparable(best, attempt)
+        kept = after_db > before_db + NOTICEABLE_DB
+        trials.append(StepTrial(step.name, kept, before_db, after_db, seconds))
+        best = attempt if kept else best
+    return best, tuple(trials)
+
+
+def _comparable(one: Candidate, other: Candidate) -> tuple[float, float]:
+    """The closeness of two candidates on one scale.
+
+    What is typical, unless that counts as perfect for both.
+    """
+    if min(one.typical_db, other.typical_db) >= CLOSE_DB - NOTICEABLE_DB:
+        return one.sqnr_db, other.sqnr_db
+    return one.typical_db, other.typical_db
 
 
 def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.quantization.plan import NodeForm
-from edgeq.validation.layers import compare_layers
+from edgeq.tuning.contributions import measure_contributions
+from edgeq.tuning.moves import INTEGER, Moves, Standing
 from edgeq.validation.verdict import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from edgeq.quantization.plan import QuantPlan
-    from edgeq.tuning.candidate import Candidate, Workshop
+    from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.workshop import Workshop
 
 FLOAT_SHARE = 0.4
-"""Fraction of the multiply-accumulates that may be given up for accuracy."""
+"""Fraction of the arithmetic that may be given up for accuracy."""
 
 RESCUE_SHARE = 1.0
 """The fraction where the result would be no use at all otherwise; some layer stays in integers."""
@@ -24,15 +25,13 @@ RESCUE_SHARE = 1.0
 RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 6.0
 """Worst-output SQNR under which a result is rescued: judged on other samples it might fail."""
 
-NEGLIGIBLE_SHARE = 0.002
-"""A layer with less than this fraction of the arithmetic gains nothing worth having in integers."""
-
-_INTEGER = (NodeForm.STATIC, NodeForm.DYNAMIC)
 _GAIN_DB = 0.5
 _PRICE_DB = 3.0
 """Decibels that giving up all arithmetic would have to bring, beside what any step has to."""
 
-_LAYER_SAMPLES = 4
+_SAMPLES = 2
+_ATTEMPTS = 4
+_LEAST_NOISE = 1e-3
 _REASON = "int8 costs accuracy here: measured on calibration samples"
 
 
@@ -49,97 +48,91 @@ class Fallback:
     note: str
 
 
-def leave_float(
-    workshop: Workshop, start: Candidate, macs: Mapping[str, int | None], goal_db: float
-) -> Fallback:
-    """Try ever larger sets of layers in float until the goal is met or the arithmetic given up.
+def moves_of(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Moves:
+    """What leaving nodes of a candidate float would bring: measured rounding by rounding."""
+    few = workshop.samples[:_SAMPLES]
+    contributions = measure_contributions(
+        start.floats.model, start.adjusted, start.plan, few, threads=workshop.threads
+    )
+    return Moves(
+        start.floats.model,
+        lambda further: workshop.annotations(start, further),
+        contributions,
+        prices,
+    )
 
-    First the layers that hold a negligible part of the arithmetic (the gates of squeeze-and-excite
-    blocks are such), then those at whose output the SQNR falls furthest, 1, 2, 4, ... at a time,
-    within :data:`FLOAT_SHARE`; beyond it only while the result is not fit for use.
+
+def leave_float(
+    workshop: Workshop, start: Candidate, prices: Mapping[str, float], goal_db: float
+) -> Fallback:
+    """Leave ever more float, the best bargains first, until the goal is met.
+
+    A bargain is judged by the noise it frees at the outputs for the arithmetic it gives up; what
+    is built of it is measured, and kept where that bears it out. Beyond :data:`FLOAT_SHARE` of the
+    arithmetic only while the result is not fit for use.
 
     Args:
         workshop: Builds and measures.
         start: The candidate to improve.
-        macs: Multiply-accumulates per compute node.
+        prices: Share of the arithmetic per compute node.
         goal_db: Stop when the worst output reaches this on all samples that were kept.
     """
-    best, reached_db = start, workshop.confirm(start).sqnr_db
-    ranked = _ranked(workshop, start)
-    attempts: tuple[tuple[Iterable[Sequence[str]], float], ...] = (
-        ([list(_negligible(start.plan, macs))], goal_db),
-        (_prefixes(_affordable(ranked, macs, FLOAT_SHARE)), goal_db),
-        (_prefixes(_affordable(ranked, macs, RESCUE_SHARE)), min(goal_db, RESCUE_DB)),
-    )
-    tried = {frozenset(start.choice.excluded)}
-    for sets, enough_db in attempts:
-        for nodes in sets:
-            if reached_db >= enough_db:
-                break
-            wanted = frozenset({*best.choice.excluded, *nodes})
-            if wanted in tried:
-                continue
-            tried.add(wanted)
-            attempt = workshop.build(best.choice.with_excluded(nodes, _REASON))
-            if _pays(best, attempt, macs):
-                best, reached_db = attempt, workshop.confirm(attempt).sqnr_db
+    rungs = tuple(moves_of(workshop, start, prices).ladder(RESCUE_SHARE))
+    best, standing = start, Standing()
+    reached_db = workshop.confirm(start).sqnr_db
+    for _ in range(_ATTEMPTS):
+        rescued = reached_db < RESCUE_DB
+        enough_db = min(goal_db, RESCUE_DB) if rescued else goal_db
+        limits = _Limits(RESCUE_SHARE, 0.0) if rescued else _Limits(FLOAT_SHARE, _PRICE_DB)
+        if reached_db >= enough_db:
+            break
+        chosen = _bargain(rungs, standing, enough_db - reached_db, limits)
+        if chosen is None:
+            break
+        attempt = workshop.build(best.choice.with_excluded(chosen.excluded, _REASON))
+        price = limits.price_db * (chosen.price - standing.price)
+        if not _works(attempt) or attempt.sqnr_db <= best.sqnr_db + _GAIN_DB + price:
+            break
+        best, standing, reached_db = attempt, chosen, workshop.confirm(attempt).sqnr_db
+    return Fallback(best, _note(start, best))
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much may be given up, and what giving up everything would have to bring in dB."""
+
+    share: float
+    price_db: float
+
+
+def _bargain(
+    rungs: Sequence[Standing], standing: Standing, needed_db: float, limits: _Limits
+) -> Standing | None:
+    """The rung beyond ``standing`` that brings most for its price; no more than needed counts."""
+    before_db = _gain_db(standing)
+
+    def profit(rung: Standing) -> float:
+        gain_db = min(_gain_db(rung) - before_db, needed_db)
+        return gain_db - limits.price_db * (rung.price - standing.price)
+
+    further = [r for r in rungs if r.freed > standing.freed and r.price <= limits.share]
+    best = max(further, key=profit, default=None)
+    return best if best is not None and profit(best) > _GAIN_DB else None
+
+
+def _gain_db(standing: Standing) -> float:
+    """By how much the SQNR rises when that share of the noise is gone."""
+    return -10 * math.log10(max(1.0 - standing.freed, _LEAST_NOISE))
+
+
+def _works(candidate: Candidate) -> bool:
+    """Whether anything is left in integers."""
+    return any(decision.form in INTEGER for decision in candidate.plan.decisions)
+
+
+def _note(start: Candidate, best: Candidate) -> str:
     count = len(best.choice.excluded) - len(start.choice.excluded)
-    return Fallback(
-        best,
+    return (
         f"{count} layers stay float because int8 costs accuracy there: "
-        f"{start.sqnr_db:.1f} -> {best.sqnr_db:.1f} dB",
+        f"{start.sqnr_db:.1f} -> {best.sqnr_db:.1f} dB"
     )
-
-
-def _pays(best: Candidate, attempt: Candidate, macs: Mapping[str, int | None]) -> bool:
-    """Whether what was given up brought enough; a result of no use is bettered at any price."""
-    if not any(d.form in _INTEGER for d in attempt.plan.decisions):
-        return False
-    given_up = _integer_macs(best.plan, macs) - _integer_macs(attempt.plan, macs)
-    share = given_up / max(1, sum(count or 0 for count in macs.values()))
-    price = _PRICE_DB * share if best.sqnr_db >= RESCUE_DB else 0.0
-    return attempt.sqnr_db > best.sqnr_db + _GAIN_DB + price
-
-
-def _integer_macs(plan: QuantPlan, macs: Mapping[str, int | None]) -> int:
-    return sum(macs.get(d.node) or 0 for d in plan.decisions if d.form in _INTEGER)
-
-
-def _negligible(plan: QuantPlan, macs: Mapping[str, int | None]) -> Iterator[str]:
-    total = sum(count or 0 for count in macs.values())
-    for decision in plan.decisions:
-        count = macs.get(decision.node)
-        known = decision.form in _INTEGER and count is not None
-        if known and (count or 0) < NEGLIGIBLE_SHARE * total:
-            yield decision.node
-
-
-def _ranked(workshop: Workshop, start: Candidate) -> list[str]:
-    """The layers in integers, the one where the SQNR falls furthest first."""
-    layers = compare_layers(
-        workshop.prepared, start.model, start.plan, workshop.samples[:_LAYER_SAMPLES]
-    )
-    integer = {d.node for d in start.plan.decisions if d.form in _INTEGER}
-    falling = sorted(layers, key=lambda layer: -layer.fall_db)
-    return [layer.name for layer in falling if layer.fall_db > 0 and layer.name in integer]
-
-
-def _affordable(
-    ranked: Sequence[str], macs: Mapping[str, int | None], share: float
-) -> Sequence[str]:
-    """As many of the layers as hold at most that share of the arithmetic."""
-    total = sum(count or 0 for count in macs.values())
-    spent = 0
-    for index, name in enumerate(ranked):
-        spent += macs.get(name) or 0
-        if spent > share * total:
-            return ranked[:index]
-    return ranked
-
-
-def _prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The first 1, 2, 4, ... of the names, and all."""
-    size = 1
-    while size < 2 * len(names):
-        yield names[:size]
-        size *= 2

@@ -108,6 +108,12 @@ def _count(node: ir.Node, shape_of: macs.ShapeOf) -> int | None:
     return macs.count(node, shape_of)
 
 
+def shares(macs: Mapping[str, int | None]) -> dict[str, float]:
+    """The part, 0 to 1, of all multiply-accumulates that each node has."""
+    total = max(1, sum(count or 0 for count in macs.values()))
+    return {name: (count or 0) / total for name, count in macs.items()}
+
+
 def measure(
     counted: Mapping[str, int | None],
     plan: QuantPlan | None,

@@ -1,5 +1,7 @@
 """The search keeps what measures best, and leaves float what costs too much."""
 
+from dataclasses import replace
+
 import graphs
 import models
 import numpy as np
@@ -13,16 +15,17 @@ from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import default
-from edgeq.tuning.candidate import NO_SAMPLE, Choice, Workshop
+from edgeq.tuning.candidate import Choice
 from edgeq.tuning.default import search
-from edgeq.validation.coverage import count_macs
+from edgeq.tuning.workshop import NO_SAMPLE, Workshop
+from edgeq.validation.coverage import count_macs, shares
 
 
 def workshop(model, samples, calibrators="minmax"):
     chosen = calibrators_for(calibrators)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(model, model, CPU, Recipe(), found, chosen, samples, threads=1)
+    return Workshop(model, model, CPU, Recipe(), found, chosen, samples, samples, threads=1)
 
 
 def chain(outlier=1.0, depth=3):
@@ -41,7 +44,7 @@ def chain(outlier=1.0, depth=3):
 def found(model, calibrators="minmax", samples=None):
     samples = samples or graphs.feeds(model, 4)
     shop = workshop(model, samples, calibrators)
-    return search(shop, tuple(calibrators_for(calibrators)), count_macs(model, samples[0]))
+    return search(shop, tuple(calibrators_for(calibrators)), shares(count_macs(model, samples[0])))
 
 
 def test_one_calibrator_leaves_no_choice():
@@ -56,7 +59,7 @@ def test_auto_is_as_close_as_every_calibrator_alone():
     samples = graphs.feeds(model, 4)
     shop = workshop(model, samples, "auto")
     names = tuple(calibrators_for("auto"))
-    best = search(shop, names, count_macs(model, samples[0])).best
+    best = search(shop, names, shares(count_macs(model, samples[0]))).best
     alone = [shop.build(Choice((name,))).sqnr_db for name in names]
     assert best.sqnr_db >= max(alone) - default.NOTICEABLE_DB
 
@@ -75,9 +78,12 @@ def workshop_start(outlier):
     return workshop(model, graphs.feeds(model, 4)).build(Choice(("minmax",)))
 
 
-def test_bias_correction_stays_only_where_it_helps(monkeypatch):
+def test_a_recovery_step_stays_only_where_it_helps(monkeypatch):
     monkeypatch.setattr(default, "NOTICEABLE_DB", 1000.0)
-    assert not found(chain()).best.choice.corrected
+    result = found(chain())
+    assert not result.best.choice.steps
+    assert result.steps
+    assert not any(trial.kept for trial in result.steps)
 
 
 def test_nodes_in_a_branch_that_no_sample_takes_stay_float():
@@ -94,11 +100,11 @@ def test_nodes_in_a_branch_that_no_sample_takes_stay_float():
     assert graphs.closeness(model, built.model, other) > 30
 
 
-@pytest.mark.parametrize("corrected", [False, True])
-def test_what_is_built_is_measured(corrected):
+@pytest.mark.parametrize("steps", [(), ("bias",)])
+def test_what_is_built_is_measured(steps):
     model = chain()
     samples = graphs.feeds(model, 4)
-    built = workshop(model, samples).build(Choice(("minmax",), corrected=corrected))
+    built = workshop(model, samples).build(Choice(("minmax",), steps=frozenset(steps)))
     assert built.sqnr_db == pytest.approx(graphs.closeness(model, built.model, samples), abs=0.01)
 
 
@@ -115,5 +121,5 @@ def test_what_is_not_finite_is_the_farthest_off(monkeypatch):
     model = chain()
     built = workshop(model, graphs.feeds(model, 2)).build(Choice(("minmax",)))
     broken = {name: type(each)(99.0, 1.0, 0.0, None, False) for name, each in built.outputs.items()}
-    assert type(built)(built.choice, built.model, built.plan, built.ranges, broken).sqnr_db == -200
+    assert replace(built, outputs=broken).sqnr_db == -200
     assert np.isfinite(built.sqnr_db)

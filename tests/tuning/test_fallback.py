@@ -8,8 +8,9 @@ from edgeq.quantization.plan import NodeDecision, NodeForm, QuantPlan
 from edgeq.tuning import fallback
 from edgeq.tuning.candidate import Choice
 from edgeq.tuning.fallback import RESCUE_DB, leave_float
+from edgeq.tuning.moves import Standing
 
-MACS = {"heavy": 600, "middle": 399, "gate": 1}
+SHARES = {"heavy": 0.6, "middle": 0.399, "gate": 0.001}
 
 
 @dataclass
@@ -19,11 +20,6 @@ class Built:
     choice: Choice
     sqnr_db: float
     plan: QuantPlan
-    model: object = None
-
-    @property
-    def typical_db(self):
-        return self.sqnr_db
 
 
 @dataclass
@@ -32,8 +28,6 @@ class Outcomes:
 
     start_db: float
     gains: dict
-    prepared: object = None
-    samples: tuple = ()
     tried: list = field(default_factory=list)
 
     def confirm(self, candidate):
@@ -45,41 +39,65 @@ class Outcomes:
         return Built(choice, self.start_db + gain, plan(choice.excluded))
 
 
+@dataclass
+class Foreseen:
+    """Moves whose gain is known beforehand."""
+
+    gains: dict
+
+    def ladder(self, limit):
+        chosen, gain_db, price = [], 0.0, 0.0
+        for name in sorted(self.gains, key=lambda name: -self.gains[name] / SHARES[name]):
+            chosen.append(name)
+            gain_db, price = gain_db + self.gains[name], price + SHARES[name]
+            if price <= limit:
+                yield Standing(tuple(chosen), 1 - 10 ** (-gain_db / 10), price)
+
+
 def plan(excluded=()):
     return QuantPlan(
         decisions=tuple(
             NodeDecision(name, "Conv", NodeForm.FLOAT if name in excluded else NodeForm.STATIC)
-            for name in MACS
+            for name in SHARES
         )
     )
 
 
-@pytest.fixture(autouse=True)
-def _ranking(monkeypatch):
-    monkeypatch.setattr(fallback, "_ranked", lambda workshop, start: ["middle", "heavy"])
+@pytest.fixture
+def left_float(monkeypatch):
+    def run(start_db, foreseen=None, **gains):
+        moves = Foreseen(foreseen or gains)
+        monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: moves)
+        start = Built(Choice(("minmax",)), start_db, plan())
+        found = leave_float(Outcomes(start_db, gains), start, SHARES, 20.0)
+        return set(found.best.choice.excluded)
+
+    return run
 
 
-def left_float(start_db, **gains):
-    shop = Outcomes(start_db, gains)
-    found = leave_float(shop, Built(Choice(("minmax",)), start_db, plan()), MACS, 20.0)
-    return set(found.best.choice.excluded)
-
-
-def test_a_layer_that_holds_no_arithmetic_is_given_up_for_little():
+def test_a_layer_that_holds_no_arithmetic_is_given_up_for_little(left_float):
     assert left_float(18.0, gate=0.7) == {"gate"}
 
 
-def test_a_heavy_layer_is_kept_where_it_would_bring_little():
+def test_a_heavy_layer_is_kept_where_it_would_bring_little(left_float):
     assert left_float(18.0, middle=1.5) == set()
 
 
-def test_a_heavy_layer_is_given_up_where_it_brings_much():
+def test_a_heavy_layer_is_given_up_where_it_brings_much(left_float):
     assert left_float(18.0, middle=6.0) == {"middle"}
 
 
-def test_a_result_that_is_no_use_is_bettered_at_any_price():
+def test_a_result_that_is_no_use_is_bettered_at_any_price(left_float):
     assert left_float(RESCUE_DB - 8.0, middle=2.0) == {"middle"}
 
 
-def test_some_layer_always_stays_in_integers():
-    assert left_float(-5.0, gate=3.0, middle=3.0, heavy=3.0) < set(MACS)
+def test_some_layer_always_stays_in_integers(left_float):
+    assert left_float(-5.0, gate=3.0, middle=3.0, heavy=3.0) < set(SHARES)
+
+
+def test_what_was_foreseen_and_does_not_come_true_is_taken_back(left_float):
+    assert left_float(18.0, foreseen={"gate": 5.0}, gate=0.1) == set()
+
+
+def test_no_more_is_given_up_than_the_goal_needs(left_float):
+    assert left_float(18.0, gate=3.0, middle=6.0) == {"gate"}

@@ -11,15 +11,17 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
-from edgeq.tuning import candidate
-from edgeq.tuning.candidate import NOT_FINITE, Choice, Workshop
+from edgeq.tuning import workshop as shops
+from edgeq.tuning.candidate import Choice
+from edgeq.tuning.workshop import NOT_FINITE, Workshop
 
 
 def workshop(model, samples, measured=None):
     chosen = calibrators_for("minmax")
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(model, model, CPU, Recipe(), found, chosen, measured or samples, threads=1)
+    measured = measured or samples
+    return Workshop(model, model, CPU, Recipe(), found, chosen, measured, samples, threads=1)
 
 
 def forms(built):
@@ -83,7 +85,7 @@ def test_a_candidate_that_does_not_load_is_called_a_defect_of_ours(monkeypatch):
         next(iter(copy.graph)).op_type = "NoSuchOperator"
         return copy
 
-    monkeypatch.setattr(candidate, "insert", broken)
+    monkeypatch.setattr(shops, "insert", broken)
     with pytest.raises(EdgeqError, match="defect of edgeq") as caught:
         shop.build(Choice(("minmax",)))
     assert caught.value.exit_code == 3

@@ -1,0 +1,83 @@
+"""The recovery steps: what they are called, what they do, and where they come from."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Stage(enum.Enum):
+    """When a step acts."""
+
+    FLOAT = "float"
+    """On the float model, before ranges are chosen."""
+
+    RANGES = "ranges"
+    """On the ranges of activations."""
+
+    WEIGHTS = "weights"
+    """On weights and biases, once all scales are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that may win back accuracy.
+
+    Attributes:
+        name: As users write it.
+        stage: When it acts.
+        summary: What it does, in a line.
+        source: Where it is described.
+    """
+
+    name: str
+    stage: Stage
+    summary: str
+    source: str
+
+
+EQUALIZE = Step(
+    "equalize",
+    Stage.FLOAT,
+    "gives the channels of a value like ranges, by factors that neighbouring weights take over",
+    "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
+)
+SMOOTH = Step(
+    "smooth",
+    Stage.FLOAT,
+    "moves outliers of single channels from the inputs of matrix products into their weights",
+    "Xiao et al., SmoothQuant, 2022",
+)
+REFINE_RANGES = Step(
+    "refine-ranges",
+    Stage.RANGES,
+    "chooses the range with which the readers of a value err least at their outputs",
+    "Wu et al., EasyQuant, 2020",
+)
+WEIGHT_MSE = Step(
+    "weight-mse",
+    Stage.WEIGHTS,
+    "chooses each channel's weight scale by its squared error",
+    "Banner et al., Post Training 4-bit Quantization of Convolutional Networks, 2019",
+)
+ROUND = Step(
+    "round",
+    Stage.WEIGHTS,
+    "rounds weights so that the errors of a layer cancel out on its inputs",
+    "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
+)
+BIAS = Step(
+    "bias",
+    Stage.WEIGHTS,
+    "lets biases make up for the mean error of rounded weights",
+    "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
+)
+BIAS_MEASURED = Step(
+    "bias-measured",
+    Stage.WEIGHTS,
+    "lets biases make up for the mean error that running the quantized model shows",
+    "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
+)
+
+STEPS = (BIAS,)
+"""In the order in which they act and are tried."""

@@ -1,0 +1,135 @@
+"""How much of the noise at the outputs each single rounding makes: measured, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.graph.expose import expose
+from edgeq.graph.walk import is_op, name_of
+from edgeq.quantization.switched import with_switches
+from edgeq.runtime.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.quantization.plan import QuantPlan
+    from edgeq.quantization.switched import Switched
+    from edgeq.types import Array, Ref, Sample
+
+_SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "ArgMax")
+_MOVING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")
+
+_NEGLIGIBLE = 1e-20
+_SMALL = 0.01
+"""Share of the noise below which it does not matter who makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Noise relative to the signal, as ratios of energies, of the worst output.
+
+    Attributes:
+        alone: By rounding: with this one on and all others off. Roundings that make little are
+            measured several at a time.
+        together: With all of them on.
+    """
+
+    alone: Mapping[Ref, float]
+    together: float
+
+    def share(self, refs: Iterable[Ref]) -> float:
+        """The part, 0 to 1, that some of the roundings have in the sum of all."""
+        total = sum(self.alone.values())
+        return sum(self.alone.get(ref, 0.0) for ref in set(refs)) / max(total, _NEGLIGIBLE)
+
+
+def measure_contributions(
+    base: ir.Model,
+    adjusted: ir.Model,
+    plan: QuantPlan,
+    samples: Sequence[Sample],
+    *,
+    threads: int = 0,
+) -> Contributions:
+    """Run the model on the samples again and again, each time with other roundings.
+
+    Where an output saturates (Softmax, Sigmoid...) the noise is taken in front of that: behind it,
+    all depends on whether one of the few samples happens to tip over.
+
+    Args:
+        base: The float model.
+        adjusted: The same with the weights and biases that are rounded.
+        plan: The roundings.
+        samples: A few.
+        threads: Threads of the session; 0 lets onnxruntime choose.
+    """
+    switched = with_switches(base, adjusted, plan)
+    decisive = dict.fromkeys(_decisive(output) for output in base.graph.outputs)
+    watched = [switched.behind.get(name, name) for name in decisive]
+    exposed = expose(switched.model, watched, keep_outputs=False)
+    if not exposed.outputs:
+        return Contributions({}, 0.0)
+    bench = _Bench(Session(exposed.model, SessionConfig(threads)), switched, samples)
+    together = bench.noise(switched.switches)
+    alone = dict(_divide(bench, tuple(switched.switches), together, _SMALL * together))
+    return Contributions(alone, together)
+
+
+def _divide(
+    bench: _Bench, refs: tuple[Ref, ...], noise: float, small: float
+) -> Iterator[tuple[Ref, float]]:
+    """Find the noisy ones by halving: what little a quiet half makes is shared out evenly."""
+    if len(refs) == 1 or noise < small:
+        yield from ((ref, noise / len(refs)) for ref in refs)
+        return
+    middle = len(refs) // 2
+    for half in (refs[:middle], refs[middle:]):
+        yield from _divide(bench, half, bench.noise(half), small)
+
+
+def _decisive(output: ir.Value) -> str:
+    """Name of the value in front of what only squashes or moves it on the way to an output."""
+    value = output
+    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING):
+        source = node.inputs[0]
+        if source is None or source.is_graph_input() or source.is_initializer():
+            break
+        value = source
+    return name_of(value)
+
+
+class _Bench:
+    """Runs the switched model and compares it with itself, all roundings off."""
+
+    def __init__(self, session: Session, switched: Switched, samples: Sequence[Sample]) -> None:
+        self._session = session
+        self._switched = switched
+        self._samples = samples
+        self._exact = [self._run(sample, ()) for sample in samples]
+
+    def noise(self, on: Iterable[Ref]) -> float:
+        """Mean over the samples of the noise of the worst output."""
+        chosen = tuple(on)
+        found = []
+        for sample, exact in zip(self._samples, self._exact, strict=True):
+            got = self._run(sample, chosen)
+            found.append(max((_ratio(exact[name], got[name]) for name in exact), default=0.0))
+        return float(np.mean(found)) if found else 0.0
+
+    def _run(self, sample: Sample, on: Iterable[Ref]) -> dict[str, Array]:
+        found = self._session.run({**sample, **self._switched.feed(on)})
+        return {name: array for name, array in found.items() if array.dtype.kind == "f"}
+
+
+def _ratio(exact: Array, got: Array) -> float:
+    if exact.shape != got.shape:
+        return 1.0
+    want, error = exact.astype(np.float64), got.astype(np.float64) - exact
+    known = np.isfinite(want) & np.isfinite(error)
+    signal, noise = float(np.sum(want[known] ** 2)), float(np.sum(error[known] ** 2))
+    return noise / signal if signal > 0.0 else float(noise > 0.0)

@@ -1,0 +1,209 @@
+"""Builds candidates of one model and measures them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeq.errors import EdgeqError, ModelError
+from edgeq.graph.walk import nodes
+from edgeq.ops import Constraint, rule_for
+from edgeq.quantization.annotate import annotate
+from edgeq.quantization.insert import insert
+from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.ranges import choose_ranges
+from edgeq.quantization.resolve import resolve
+from edgeq.refinement import steps
+from edgeq.refinement.bias_correction import channel_means, correct_biases, is_correctable
+from edgeq.runtime.paired import References, compare
+from edgeq.runtime.session import Session, SessionConfig
+from edgeq.tuning.candidate import Candidate, FloatModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.calibration.collection import Collection
+    from edgeq.calibration.contract import Calibrator
+    from edgeq.calibration.statistics import Statistics
+    from edgeq.quantization.annotate import Annotations
+    from edgeq.quantization.plan import QuantPlan
+    from edgeq.recipe import Recipe
+    from edgeq.refinement.steps import Step
+    from edgeq.targets import TargetProfile
+    from edgeq.tuning.candidate import Choice
+    from edgeq.types import FloatArray, Sample
+
+NO_SAMPLE = "no calibration sample reached it"
+NOT_FINITE = "it reads or writes NaN or infinite numbers on calibration samples"
+
+
+class Workshop:
+    """Builds candidates of one model from one pass of statistics, and measures them.
+
+    Args:
+        prepared: The float model to quantize; never changed.
+        original: The model as it was given: what every candidate is measured against.
+        target: What can run in integers.
+        recipe: The user's choices.
+        collection: What calibration observed; finalists are measured on all samples it kept.
+        calibrators: All that a choice may name.
+        samples: What candidates are measured on.
+        learning: What recovery steps learn from; better not what is measured on.
+        threads: Threads of the sessions.
+    """
+
+    def __init__(
+        self,
+        prepared: ir.Model,
+        original: ir.Model,
+        target: TargetProfile,
+        recipe: Recipe,
+        collection: Collection,
+        calibrators: Mapping[str, Calibrator],
+        samples: Sequence[Sample],
+        learning: Sequence[Sample],
+        *,
+        threads: int = 0,
+    ) -> None:
+        self.target = target
+        self.samples = samples
+        self.threads = threads
+        self.recipe = recipe
+        self._learning = learning
+        self._calibrators = calibrators
+        self._config = SessionConfig(threads, entries=target.session_entries)
+        self._original = Session(original, SessionConfig(threads), what="the original")
+        self._references = References(self._original, samples)
+        self._kept = collection.kept
+        seen = inherited(prepared, collection.statistics)
+        self._floats = {(): FloatModel(prepared, seen, frozenset(collection.infinite))}
+        self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
+
+    def build(self, choice: Choice) -> Candidate:
+        """Quantize as ``choice`` says, run the result and measure it."""
+        floats = self._prepare(choice)
+        annotations, excluded = self._annotate(floats, choice.excluded)
+        choice = replace(choice, excluded=excluded)
+        calibrators = {name: self._calibrators[name] for name in choice.calibrators}
+        ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
+        bounds = {name: chosen.bounds for name, chosen in ranges.items()}
+        plan = resolve(floats.model, annotations, bounds)
+        adjusted = self._adjust(floats, plan, choice)
+        model = insert(adjusted, plan)
+        outputs = self._references.compare(self.open(model))
+        return Candidate(choice, floats, adjusted, model, plan, ranges, outputs)
+
+    def confirm(self, candidate: Candidate) -> Candidate:
+        """The candidate measured on everything that was kept, so that luck plays no part."""
+        if len(self._kept) <= len(self.samples):
+            return candidate
+        outputs = compare(self._original, self.open(candidate.model), self._kept)
+        return replace(candidate, outputs=outputs)
+
+    def open(self, model: ir.Model) -> Session:
+        """Open what edgeq made; that it does not load is nobody's mistake but ours.
+
+        Raises:
+            EdgeqError: It does not load.
+        """
+        try:
+            return Session(model, self._config, what="the quantized model")
+        except ModelError as error:
+            raise EdgeqError(
+                error.what,
+                remedy="This is a defect of edgeq: please report it. --exclude the operator named",
+            ) from error
+
+    def annotations(self, candidate: Candidate, further: Sequence[str] = ()) -> Annotations:
+        """What of a candidate would be quantized if further nodes stayed float."""
+        excluded = {**candidate.choice.excluded, **dict.fromkeys(further, "")}
+        return self._annotate(candidate.floats, excluded)[0]
+
+    def applies(self, step: Step, candidate: Candidate) -> bool:
+        """Whether a recovery step has anything to act on in a candidate."""
+        return step is not steps.BIAS or is_correctable(candidate.plan)
+
+    def _prepare(self, choice: Choice) -> FloatModel:
+        """The float model behind the steps that act on it."""
+        acting = _names_of(steps.Stage.FLOAT, choice)
+        for done in range(1, len(acting) + 1):
+            if acting[:done] not in self._floats:
+                raise NotImplementedError
+        return self._floats[acting]
+
+    def _adjust(self, floats: FloatModel, plan: QuantPlan, choice: Choice) -> ir.Model:
+        """The float model with the weights and biases that the steps choose for the plan."""
+        base = floats.model
+        if steps.BIAS.name in choice.steps:
+            base = correct_biases(base, plan, self._input_means(floats, plan, choice))
+        return base
+
+    def _annotate(
+        self, floats: FloatModel, excluded: Mapping[str, str]
+    ) -> tuple[Annotations, dict[str, str]]:
+        """Annotations that need no range of a value that no sample computed."""
+        everything = dict(excluded)
+        while True:
+            annotations = annotate(floats.model, self.target, self.recipe, everything)
+            unseen = {ref.name for ref in annotations.observed() if not floats.knows(ref.name)}
+            if not unseen:
+                return annotations, everything
+            before = len(everything)
+            for reason, values in (
+                (NOT_FINITE, unseen & floats.infinite),
+                (NO_SAMPLE, unseen - floats.infinite),
+            ):
+                touching = _touching(floats.model, annotations, values)
+                everything = dict.fromkeys(touching, reason) | everything
+            if len(everything) == before:
+                raise EdgeqError(f"no layer needs the range of {min(unseen)!r}")
+
+    def _input_means(
+        self, floats: FloatModel, plan: QuantPlan, choice: Choice
+    ) -> Mapping[str, FloatArray]:
+        key = _names_of(steps.Stage.FLOAT, choice)
+        if key not in self._means:
+            self._means[key] = channel_means(floats.model, plan, self._learning)
+        return self._means[key]
+
+
+def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:
+    """The chosen steps of a stage, in the order in which they act."""
+    return tuple(s.name for s in steps.STEPS if s.stage is stage and s.name in choice.steps)
+
+
+def inherited(model: ir.Model, statistics: Mapping[str, Statistics]) -> dict[str, Statistics]:
+    """The statistics, and for what operators merely move or select, those of what they read.
+
+    While such a value shares the numbers of its source nobody observes it. It needs a range of its
+    own once the source is left float, and no element of it lies outside of the source's range.
+    """
+    known = dict(statistics)
+    for node in nodes(model):
+        rule = rule_for(node)
+        source = node.inputs[0] if node.inputs else None
+        if rule is None or rule.output is not Constraint.SAME_AS_INPUT or source is None:
+            continue
+        seen = known.get(source.name or "")
+        for value in node.outputs:
+            if seen is not None and value.name and value.name not in known:
+                known[value.name] = seen
+    return known
+
+
+def _touching(model: ir.Model, annotations: Annotations, values: set[str]) -> list[str]:
+    """Static nodes that read or write one of the values, directly or through what they absorb."""
+    absorbers = set(annotations.absorbed.values())
+    found = []
+    for node in model.graph.all_nodes():
+        decision = annotations.decisions.get(node.name or "")
+        if decision is None or decision.form not in (NodeForm.STATIC, NodeForm.ABSORBED):
+            continue
+        named = {v.name for v in (*node.inputs, *node.outputs) if v is not None}
+        if named & values:
+            found.append(annotations.absorbed.get(decision.node, decision.node))
+        elif decision.node in absorbers and not named - values:
+            found.append(decision.node)
+    return found

@@ -1,0 +1,58 @@
+"""What each rounding costs at the outputs is measured, and the best bargains come first."""
+
+import graphs
+import pytest
+from test_default import chain, workshop
+
+from edgeq.tuning.candidate import Choice
+from edgeq.tuning.contributions import measure_contributions
+from edgeq.tuning.fallback import moves_of
+from edgeq.tuning.moves import Moves
+from edgeq.types import EdgeRef
+
+
+def measured(model, samples):
+    shop = workshop(model, samples)
+    built = shop.build(Choice(("minmax",)))
+    found = measure_contributions(built.floats.model, built.adjusted, built.plan, samples)
+    return shop, built, found
+
+
+def test_the_value_that_ruins_the_output_makes_most_of_the_noise():
+    model = chain(outlier=2000.0)
+    _, _, found = measured(model, graphs.feeds(model, 2))
+    worst = max(found.alone, key=found.alone.get)
+    assert worst.name == "y"
+    assert found.share([worst]) > 0.8
+
+
+def test_together_is_the_noise_of_the_quantized_model():
+    model = chain()
+    samples = graphs.feeds(model, 3)
+    _, built, found = measured(model, samples)
+    assert 10 ** (-built.sqnr_db / 10) == pytest.approx(found.together, rel=0.2)
+
+
+def test_noise_is_measured_in_front_of_what_saturates():
+    model = graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,8,6,6] z) {
+          [a] y = Conv(x, w) [big] u = Mul(y, large) [s] z = Sigmoid(u) }""",
+        w=graphs.numbers(0, 8, 8, 1, 1, scale=0.3),
+        large=graphs.numbers(0, 1) * 0 + 1000.0,
+    )
+    found = measured(model, graphs.feeds(model, 2))[2]
+    assert found.share([EdgeRef("a", 1)]) > 0
+    assert found.together < 10 ** (-20 / 10)
+
+
+def test_the_ladder_begins_with_the_best_bargain_and_keeps_within_its_limit():
+    model = chain(outlier=2000.0)
+    samples = graphs.feeds(model, 2)
+    shop, built, _ = measured(model, samples)
+    prices = {"a": 0.3, "b": 0.3, "c": 0.4}
+    moves: Moves = moves_of(shop, built, prices)
+    rungs = list(moves.ladder(0.7))
+    assert {"a", "b"} == set(rungs[0].excluded)
+    assert rungs[0].freed > 0.8
+    assert all(rung.price <= 0.7 for rung in rungs)
+    assert not list(moves.ladder(0.1))
