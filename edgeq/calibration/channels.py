@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +50,11 @@ class ChannelExtrema:
     maximum: NDArray[np.float32]
 
 
+def inner_size(shape: Sequence[int], axis: int) -> int | None:
+    """Elements of one channel, where they lie behind each other; None for the last axis."""
+    return math.prod(shape[axis + 1 :]) if axis + 1 < len(shape) else None
+
+
 class ChannelTracker:
     """The growing side of :class:`ChannelExtrema`.
 
@@ -56,13 +62,13 @@ class ChannelTracker:
         layout: Where the channels are. Once a value does not fit it, nothing is kept any more.
     """
 
-    __slots__ = ("layout", "maximum", "minimum")
+    __slots__ = ("_maximum", "_minimum", "layout")
 
     def __init__(self, layout: ChannelLayout | None) -> None:
         self.layout = layout
         count = 0 if layout is None else layout.count
-        self.minimum: NDArray[np.float32] = np.full(count, np.inf, np.float32)
-        self.maximum: NDArray[np.float32] = np.full(count, -np.inf, np.float32)
+        self._minimum: NDArray[np.float32] = np.full(count, np.inf, np.float32)
+        self._maximum: NDArray[np.float32] = np.full(count, -np.inf, np.float32)
 
     def see(self, array: NDArray[np.float32]) -> None:
         """Take in an array of finite float32, not empty."""
@@ -73,7 +79,7 @@ class ChannelTracker:
             self.drop()
             return
         # Of the axes behind the channels first: contiguous, and little is left then.
-        spread = array.reshape(-1, layout.count, int(np.prod(array.shape[layout.axis + 1 :])))
+        spread = array.reshape(-1, layout.count, math.prod(array.shape[layout.axis + 1 :]))
         behind = spread.shape[2] > 1
         minima = spread.min(axis=2) if behind else spread[:, :, 0]
         maxima = spread.max(axis=2) if behind else spread[:, :, 0]
@@ -87,33 +93,42 @@ class ChannelTracker:
         if minima.shape[-1:] != (layout.count,) or maxima.shape != minima.shape:
             self.drop()
             return
-        zero = np.float32(0)  # -0.0 becomes 0.0: which of the two a minimum is depends on the order
-        lows = minima.reshape(-1, layout.count).min(axis=0) + zero
-        highs = maxima.reshape(-1, layout.count).max(axis=0) + zero
-        np.minimum(self.minimum, lows, out=self.minimum)
-        np.maximum(self.maximum, highs, out=self.maximum)
+        lows, highs = (each.reshape(-1, layout.count) for each in (minima, maxima))
+        np.minimum(self._minimum, lows[0] if len(lows) == 1 else lows.min(axis=0), self._minimum)
+        np.maximum(self._maximum, highs[0] if len(highs) == 1 else highs.max(axis=0), self._maximum)
+
+    def within(self, array: Array) -> int | None:
+        """Elements of one channel, where channels of the array lie behind each other."""
+        layout = self.layout
+        if layout is None or not layout.fits(array):
+            return None
+        return inner_size(array.shape, layout.axis)
 
     def drop(self) -> None:
         """Keep nothing from now on."""
         self.layout = None
-        self.minimum = self.maximum = np.zeros(0, np.float32)
+        self._minimum = self._maximum = np.zeros(0, np.float32)
 
     def merge(self, other: ChannelTracker) -> ChannelTracker:
         """Of both; nothing where one of the two kept nothing."""
         if self.layout != other.layout:
             return ChannelTracker(None)
         merged = ChannelTracker(self.layout)
-        np.minimum(self.minimum, other.minimum, out=merged.minimum)
-        np.maximum(self.maximum, other.maximum, out=merged.maximum)
+        np.minimum(self._minimum, other._minimum, out=merged._minimum)
+        np.maximum(self._maximum, other._maximum, out=merged._maximum)
         return merged
 
     def extrema(self) -> ChannelExtrema | None:
         """What was seen; None where nothing was kept."""
-        if self.layout is None or not np.isfinite(self.minimum).all():
+        if self.layout is None or not np.isfinite(self._minimum).all():
             return None
-        minimum, maximum = self.minimum.copy(), self.maximum.copy()
+        minimum, maximum = self._bounds()
         minimum.flags.writeable = maximum.flags.writeable = False
         return ChannelExtrema(self.layout.axis, minimum, maximum)
+
+    def _bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        # Adding 0.0 turns -0.0 into 0.0: which of the two is found depends on the order.
+        return self._minimum + np.float32(0), self._maximum + np.float32(0)
 
     def to_arrays(self) -> dict[str, Array]:
         """As :meth:`Statistics.to_arrays` stores it.
@@ -122,12 +137,13 @@ class ChannelTracker:
             ``channel_axis`` (-1: none) and ``channel_rank`` int64 [], ``channel_minimum`` and
             ``channel_maximum`` float32 [channels].
         """
+        minimum, maximum = self._bounds()
         axis, rank = (-1, 0) if self.layout is None else (self.layout.axis, self.layout.rank)
         return {
             "channel_axis": np.array(axis, np.int64),
             "channel_rank": np.array(rank, np.int64),
-            "channel_minimum": self.minimum.copy(),
-            "channel_maximum": self.maximum.copy(),
+            "channel_minimum": minimum,
+            "channel_maximum": maximum,
         }
 
     @classmethod
@@ -152,7 +168,7 @@ class ChannelTracker:
         if (axis < 0) != (minimum.size == 0) or (axis >= 0 and axis >= rank):
             raise ValueError("the channels have no axis")
         made = cls(ChannelLayout(axis, rank, minimum.size) if axis >= 0 else None)
-        made.minimum, made.maximum = minimum.astype(np.float32), maximum.astype(np.float32)
+        made._minimum, made._maximum = minimum.astype(np.float32), maximum.astype(np.float32)
         seen = minimum.size and bool(np.isfinite(extrema).all())
         if seen and (float(minimum.min()), float(maximum.max())) != extrema:
             raise ValueError("the extrema of the channels are not those of the value")

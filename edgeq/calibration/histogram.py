@@ -38,6 +38,9 @@ _STRETCHES = ((2**16, 32, 256), (2**17, 32, 512), (2**19, 128, 2048), (2**62, 12
 to one stretch that is read. Of smaller arrays more is read: there is less of them to know the rest
 from, and it costs less."""
 
+_SHORTEST = 16
+"""Elements of a stretch within a channel, at least."""
+
 _SIGN = 0x8000
 _HALVES = np.dtype(
     {
@@ -117,14 +120,15 @@ class Tails:
     maxima: NDArray[np.float32]
 
     @classmethod
-    def of(cls, values: NDArray[np.float32], limit: int) -> Tails:
+    def of(cls, values: NDArray[np.float32], limit: int, within: int | None = None) -> Tails:
         """Those of an array.
 
         Args:
             values: Finite float32, C-contiguous, one dimension.
             limit: As for :class:`BinCounter`.
+            within: As for :func:`stretches`.
         """
-        length, top = stretches(values.size, limit)
+        length, top = stretches(values.size, limit, within)
         if not top:
             nothing = np.zeros(0, np.float32)
             return cls(nothing, nothing, nothing, nothing)
@@ -152,7 +156,9 @@ class BinCounter:
         self._pending: dict[int, list[NDArray[np.uint16]]] = {}
         self._pending_size = 0
 
-    def add(self, sample_index: int, values: NDArray[np.float32]) -> None:
+    def add(
+        self, sample_index: int, values: NDArray[np.float32], within: int | None = None
+    ) -> None:
         """Count an array, subsampled if it is larger than the limit.
 
         Keys wait in a buffer of at most ``5 * limit`` 2-byte entries, because a flush costs
@@ -162,13 +168,14 @@ class BinCounter:
             sample_index: Shifts the first element that is counted, so that no position of the
                 tensor is skipped in every sample.
             values: Finite float32, C-contiguous, one dimension, not empty.
+            within: As for :func:`stretches`.
         """
         stride = coprime_stride(values.size, self.limit)
         part = values[sample_index % stride :: stride]
         if stride == 1:
             self._count(part, 1)
         else:
-            self.add_part(values.size, part, Tails.of(values, self.limit))
+            self.add_part(values.size, part, Tails.of(values, self.limit, within))
 
     def add_part(self, size: int, part: NDArray[np.float32], tails: Tails) -> None:
         """Count an array of which somebody else took what :meth:`add` would count.
@@ -317,7 +324,7 @@ def coprime_stride(size: int, limit: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def stretches(size: int, limit: int) -> tuple[int, int]:
+def stretches(size: int, limit: int, within: int | None = None) -> tuple[int, int]:
     """How an array is cut to find its tails, and how many of the pieces are read.
 
     As many of its greatest elements are counted one by one as pieces are read, at least, and of its
@@ -326,6 +333,8 @@ def stretches(size: int, limit: int) -> tuple[int, int]:
     Args:
         size: Number of elements.
         limit: Elements to count at most.
+        within: Elements of one channel, where channels lie behind each other: the length divides
+            it if it :func:`is_divisible`, and the extrema of channels are those of their pieces.
 
     Returns:
         Length of a piece, which divides the size; and the number of pieces to read, 0 where all
@@ -334,11 +343,20 @@ def stretches(size: int, limit: int) -> tuple[int, int]:
     if coprime_stride(max(size, 1), limit) == 1:
         return max(size, 1), 0
     wanted, part = next((length, part) for most, length, part in _STRETCHES if size <= most)
-    fitting = [n for n in range(wanted // 2, 2 * wanted + 1) if size % n == 0]
+    if within is not None and is_divisible(within):
+        fitting = [n for n in range(_SHORTEST, 2 * wanted + 1) if within % n == 0]
+    else:
+        fitting = [n for n in range(wanted // 2, 2 * wanted + 1) if size % n == 0]
     if not fitting:
         return size, 0
     length = min(fitting, key=lambda n: (abs(math.log2(n / wanted)), n))
     return length, min(max(size // part, 1), size // length)
+
+
+@lru_cache(maxsize=4096)
+def is_divisible(within: int) -> bool:
+    """Whether pieces of whatever size are wanted can be parts of a channel of so many elements."""
+    return any(within % length == 0 for length in range(_SHORTEST, 2 * _STRETCHES[0][1] + 1))
 
 
 def _at_least(bound: np.float32, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.histogram import Tails, coprime_stride, stretches
+from edgeq.calibration.histogram import Tails, coprime_stride, is_divisible, stretches
 from edgeq.errors import DataError
 from edgeq.graph.condense import Condensed, condense, is_large
 from edgeq.graph.expose import expose
@@ -105,7 +105,11 @@ class InnerValues:
             if name == output and is_large(by_output[output], limit)
         }
         reduced = condense(
-            exposed.model, list(large.values()), lambda size: stretches(size, limit), axes
+            exposed.model,
+            list(large.values()),
+            lambda size, within: stretches(size, limit, within),
+            axes,
+            is_divisible,
         )
         self._condensed, self._small = reduced.condensed, reduced.whole
         known = [one.elements for one in self._condensed.values()]
@@ -182,7 +186,7 @@ class InnerValues:
         feed = dict(sample)
         for one, size in zip(self._condensed.values(), sizes, strict=True):
             step = coprime_stride(max(size, 1), self._limit)
-            length, top = stretches(size, self._limit)
+            length, top = stretches(size, self._limit, one.within)
             # One stretch of all where there is no other: the extrema are still asked for.
             cut = (length, max(top, 1)) if step > 1 else None
             self._feed(feed, one, index % step, step, cut)
@@ -208,8 +212,11 @@ class InnerValues:
         feed[one.start] = np.array([start], np.int64)
         feed[one.step] = np.array([step], np.int64)
         if one.shape is not None and one.top is not None:
-            feed[one.shape] = np.array([1, -1] if cut is None else [-1, cut[0]], np.int64)
-            feed[one.top] = np.array([0 if cut is None else cut[1]], np.int64)
+            length, top = cut or (one.within or 0, 0)
+            feed[one.shape] = np.array([-1, length] if length else [1, -1], np.int64)
+            feed[one.top] = np.array([top], np.int64)
+            if one.split is not None and one.within is not None:
+                feed[one.split] = np.array([-1, one.count, one.within // length], np.int64)
 
     def _sizes_in(self, results: Mapping[str, Array]) -> tuple[int, ...]:
         return tuple(_size(one, results) for one in self._condensed.values())
@@ -231,7 +238,7 @@ class InnerValues:
             low, high = results[one.minimum], results[one.maximum]
             if index is not None or stride == 1:
                 # What is at hand whole was not cut into stretches.
-                tails = Tails.of(part, self._limit)
+                tails = Tails.of(part, self._limit, one.within)
                 extrema = float(part.min(initial=np.inf)), float(part.max(initial=-np.inf))
             else:
                 tails = _tails(results, one)

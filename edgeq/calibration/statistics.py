@@ -122,7 +122,7 @@ class Statistics:
         if StatisticKind.SAMPLE_EXTREMA in self.kinds:
             self._record(sample_index, low, high, _sum(flat))
         if StatisticKind.HISTOGRAM in self.kinds:
-            self._bins.add(sample_index, flat)
+            self._bins.add(sample_index, flat, self._channels.within(whole))
         self._channels.see(whole)
         self._include(flat.size, low, high)
 
@@ -401,6 +401,8 @@ def _not_finite(sample_index: int) -> CalibrationError:
 
 def _as_float32(array: Array) -> NDArray[np.float32]:
     given = np.asarray(array)
+    if given.dtype == np.float32 and given.flags.c_contiguous:
+        return given
     if given.dtype.kind not in "biufV":  # V: bfloat16 and float8 of ml_dtypes
         raise CalibrationError(f"a value of type {given.dtype} has no range")
     with np.errstate(over="ignore", invalid="ignore"):

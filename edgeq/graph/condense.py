@@ -60,6 +60,10 @@ class Condensed:
         step: Input: int64 [1], positive.
         shape: Input: int64 [2], the stretches and their length, either -1; None where fixed.
         top: Input: int64 [1], the stretches to hand out; None where fixed.
+        split: Input: int64 [3], -1, the number of channels and of stretches in each; None where it
+            is fixed or not needed.
+        within: Elements of one channel, where the length of the stretches has to divide it.
+        count: Number of channels then.
     """
 
     minimum: str
@@ -77,6 +81,9 @@ class Condensed:
     step: str
     shape: str | None
     top: str | None
+    split: str | None
+    within: int | None
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +119,20 @@ def _assumed(number: int, size: int | ir.SymbolicDim) -> int:
 def condense(
     model: ir.Model,
     outputs: Sequence[ir.Value],
-    stretches: Callable[[int], tuple[int, int]],
+    stretches: Callable[[int, int | None], tuple[int, int]],
     channels: Mapping[str, int] | None = None,
+    is_divisible: Callable[[int], bool] = lambda _: False,
 ) -> Reduced:
     """Let the model return what is to know of some of its outputs instead of the outputs.
 
     Args:
         model: Changed in place.
         outputs: Outputs of its main graph that nodes of the main graph compute.
-        stretches: From a number of elements to the length of the stretches that a value is cut
-            into and how many of them to hand out; asked where the graph tells the number.
+        stretches: From a number of elements, and of those of one channel where the length is to
+            divide it, to the length of the stretches that a value is cut into and how many of them
+            to hand out; asked where the graph tells the number.
         channels: The axis that counts channels, by name of the output.
+        is_divisible: Whether the length can divide a number of elements of one channel.
 
     Returns:
         Where to find what. Other outputs come out whole, under another name.
@@ -146,9 +156,12 @@ def condense(
         if id(value) not in gone:
             whole[build.base] = build.give("Unsqueeze", [value, axis], "whole", None)
             continue
-        elements = _elements(value)
-        tails = _tails(build, value, None if elements is None else stretches(elements), axes)
-        low, high = _extrema(build, value, (channels or {}).get(build.base), opset)
+        elements, channel = _elements(value), (channels or {}).get(build.base)
+        within = _within(value, channel)
+        within = within if within is not None and is_divisible(within) else None
+        cut = None if elements is None else stretches(elements, within)
+        tails = _tails(build, value, cut, axes, within, channel)
+        low, high = _extrema(build, value, channel, opset, tails)
         start, step = build.feed("start", 1), build.feed("step", 1)
         line = build.apply("Reshape", [value, flat], "line", [None])
         found[build.base] = Condensed(
@@ -167,17 +180,33 @@ def condense(
             step=step.name or "",
             shape=tails.shape,
             top=tails.top,
+            split=tails.split,
+            within=within,
+            count=0 if within is None else _count(value, channel),
         )
     return Reduced({name: found[name] for name in reversed(found)}, whole)
 
 
+def _within(value: ir.Value, axis: int | None) -> int | None:
+    """Elements of one channel, where they lie behind each other and the graph tells how many."""
+    if axis is None or value.shape is None or axis + 1 >= len(value.shape):
+        return None
+    sizes = [size for size in value.shape[axis:] if isinstance(size, int)]
+    return int(np.prod(sizes[1:])) if len(sizes) == len(value.shape) - axis else None
+
+
+def _count(value: ir.Value, axis: int | None) -> int:
+    size = None if axis is None or value.shape is None else value.shape[axis]
+    return size if isinstance(size, int) else 0
+
+
 def _extrema(
-    build: _Builder, value: ir.Value, axis: int | None, opset: int
+    build: _Builder, value: ir.Value, axis: int | None, opset: int, tails: _Tails
 ) -> tuple[str, str] | tuple[None, None]:
     """Outputs with the extrema of the channels, over the axes behind them or else before them.
 
-    Over the axes behind them the runtime reads the value once from front to back; what is left
-    before them (the batch) is short.
+    Over the axes behind them the runtime reads the value once from front to back, or not at all
+    where stretches are parts of channels; what is left before them (the batch) is short.
     """
     if axis is None or value.shape is None:
         return None, None
@@ -186,13 +215,22 @@ def _extrema(
     if not over:
         return None, None
     given = build.constant("over", over) if opset >= _AXES_AS_INPUT else None
+    third = (
+        build.constant("third", [2]) if given is not None and tails.grouping is not None else None
+    )
     found = []
-    for op_type, role in (("ReduceMin", "minimum"), ("ReduceMax", "maximum")):
-        inputs = [value] if given is None else [value, given]
-        node = ir.node(
-            op_type, inputs, {"keepdims": 0} | ({} if given is not None else {"axes": over})
-        )
-        output = build.append(node, role, [None] * (rank - len(over)))
+    for op_type, role, rows in (
+        ("ReduceMin", "minimum", tails.row_minima),
+        ("ReduceMax", "maximum", tails.row_maxima),
+    ):
+        if rows is not None and tails.grouping is not None:
+            grouped = build.apply("Reshape", [rows, tails.grouping], f"{role}_rows", [None] * 3)
+            output = build.reduce(op_type, grouped, third, role, axis=2)
+        else:
+            inputs = [value] if given is None else [value, given]
+            axes = {} if given is not None else {"axes": over}
+            node = _node(op_type, inputs, {"keepdims": 0} | axes)
+            output = build.append(node, role, [None] * (rank - len(over)))
         build.graph.outputs.append(output)
         found.append(output.name or "")
     return found[0], found[1]
@@ -208,26 +246,42 @@ class _Tails:
     minima: str | None = None
     shape: str | None = None
     top: str | None = None
+    split: str | None = None
+    row_maxima: ir.Value | None = None
+    row_minima: ir.Value | None = None
+    grouping: ir.Value | None = None
 
 
 def _tails(
-    build: _Builder, value: ir.Value, known: tuple[int, int] | None, axes: ir.Value | None
+    build: _Builder,
+    value: ir.Value,
+    known: tuple[int, int] | None,
+    axes: ir.Value | None,
+    within: int | None,
+    channel: int | None,
 ) -> _Tails:
     """Add the stretches of one value; ``known`` are their length and number, where fixed."""
     if known is not None and not known[1]:
         return _Tails()
+    grouping = None
     if known is None:
         shape, top = build.feed("shape", 2), build.feed("top", 1)
+        grouping = build.feed("split", 3) if within is not None else None
     else:
         shape, top = build.constant("shape", [-1, known[0]]), build.constant("top", [known[1]])
+        if within is not None:
+            grouping = build.constant("split", [-1, _count(value, channel), within // known[0]])
     rows = build.apply("Reshape", [value, shape], "rows", [None, None])
-    above = build.extremes(rows, build.reduce("ReduceMax", rows, axes, "row_maxima"), top, "above")
+    maxima = build.reduce("ReduceMax", rows, axes, "row_maxima")
+    above = build.extremes(rows, maxima, top, "above")
     below: tuple[str | None, str | None] = (None, None)
+    minima = None
     if not _is_not_negative(value):
-        below = build.extremes(
-            rows, build.reduce("ReduceMin", rows, axes, "row_minima"), top, "below", largest=0
-        )
-    return _Tails(*above, *below, *((shape.name, top.name) if known is None else (None, None)))
+        minima = build.reduce("ReduceMin", rows, axes, "row_minima")
+        below = build.extremes(rows, minima, top, "below", largest=0)
+    feeds = (None, None) if known is not None else (shape.name, top.name)
+    split = grouping.name if known is None and grouping is not None else None
+    return _Tails(*above, *below, *feeds, split, maxima, minima, grouping)
 
 
 def _is_not_negative(value: ir.Value) -> bool:
@@ -245,6 +299,20 @@ def _elements(value: ir.Value) -> int | None:
     if shape is None or not shape.is_static():
         return None
     return int(np.prod(np.array(shape.numpy(), np.int64)))
+
+
+def _node(
+    op_type: str,
+    inputs: Sequence[ir.Value],
+    attributes: Mapping[str, int | list[int]],
+    num_outputs: int = 1,
+) -> ir.Node:
+    """A node; ``ir.node`` would look at the type of everything, which counts for thousands."""
+    made = [
+        ir.AttrInt64(name, each) if isinstance(each, int) else ir.AttrInt64s(name, each)
+        for name, each in attributes.items()
+    ]
+    return ir.Node("", op_type, inputs, made, num_outputs=num_outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,23 +341,25 @@ class _Builder:
     ) -> ir.Value:
         whole = op_type.startswith("Reduce")
         return self.append(
-            ir.node(op_type, list(inputs), {"keepdims": 0} if whole else {}), role, shape
+            _node(op_type, list(inputs), {"keepdims": 0} if whole else {}), role, shape
         )
 
-    def reduce(self, op_type: str, rows: ir.Value, axes: ir.Value | None, role: str) -> ir.Value:
-        """Over the second axis of two."""
+    def reduce(
+        self, op_type: str, rows: ir.Value, axes: ir.Value | None, role: str, *, axis: int = 1
+    ) -> ir.Value:
+        """Over the last axis, which has this number, and is in ``axes`` where that is an input."""
         if axes is None:
-            node = ir.node(op_type, [rows], {"keepdims": 0, "axes": [1]})
+            node = _node(op_type, [rows], {"keepdims": 0, "axes": [axis]})
         else:
-            node = ir.node(op_type, [rows, axes], {"keepdims": 0})
-        return self.append(node, role, [None])
+            node = _node(op_type, [rows, axes], {"keepdims": 0})
+        return self.append(node, role, [None] * axis)
 
     def extremes(
         self, rows: ir.Value, found: ir.Value, top: ir.Value, role: str, *, largest: int = 1
     ) -> tuple[str, str]:
         """The outputs with the rows whose extrema are the most extreme, and with those extrema."""
         options = {"largest": largest, "sorted": 0}
-        choice = ir.node("TopK", [found, top], options, num_outputs=2)
+        choice = _node("TopK", [found, top], options, num_outputs=2)
         extrema = self.append(choice, f"{role}_extrema", [None])
         self.graph.outputs.append(extrema)
         places = choice.outputs[1]

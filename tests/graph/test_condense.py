@@ -21,7 +21,7 @@ def condensed(built, name="y", axis=None):
     exposed = expose(built, [name], keep_outputs=False)
     outputs = list(exposed.model.graph.outputs)
     channels = {} if axis is None else {name: axis}
-    reduced = condense(exposed.model, outputs, lambda size: (size // 4, 3), channels)
+    reduced = condense(exposed.model, outputs, lambda size, _: (size // 4, 3), channels)
     return exposed.model, reduced.condensed[name]
 
 
@@ -95,7 +95,7 @@ def test_each_value_is_reduced_right_behind_its_node(tmp_path):
     names = [f"v{number}" for number in range(1, 9)]
     exposed = expose(built, names, keep_outputs=False)
     large = [value for value in exposed.model.graph.outputs if value.name != "v4"]
-    reduced = condense(exposed.model, large, lambda _: (64, 3), dict.fromkeys(names, 1))
+    reduced = condense(exposed.model, large, lambda *_: (64, 3), dict.fromkeys(names, 1))
     assert list(reduced.condensed) == [name for name in names if name != "v4"]
     assert list(reduced.whole) == ["v4"]
     session = Session(exposed.model, profile_prefix=tmp_path / "p")
