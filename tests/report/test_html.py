@@ -128,7 +128,7 @@ def test_a_candidate_of_somebody_else_is_no_int8_model():
     "part",
     [
         "0.9731 → 0.9712",
-        "Its task score is 0.9712, against 0.9731 of the original.",
+        "Its task score is 0.9712, the original's is 0.9731.",
         "top1",
         "8-bit integers 90 %",
         "head Gemm 10 % it was excluded",

@@ -105,8 +105,8 @@ def _verdict_words(document: Mapping[str, Any]) -> Markup:
     metric = document["accuracy"].get("metric")
     if metric is not None:
         before, after = number(metric["fp32"]), number(metric["candidate"])
-        same = "the same as" if before == after else f"against {before} of"
-        sentences.append(f"Its task score is {after}, {same} the original.")
+        beside = "as the original's" if before == after else f"the original's is {before}"
+        sentences.append(f"Its task score is {after}, {beside}.")
     sentences.append(f"It is {_gains(document)}.")
     if document["verdict"] != "good":
         sentences.append("It misses what was asked of it:")
