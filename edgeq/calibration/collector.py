@@ -135,9 +135,11 @@ class Collector:
         # Copies: the caller may fill the same arrays with the next sample.
         fed = {name: np.array(sample[name]) for name in self._fed if name in sample}
         arrays = {**found.arrays, **fed}
-        self._behind.do(lambda: self._observed.see(index, arrays, found.summaries))
         self._kept.offer(index, sample)
         self._indices.append(index)
+        # Last: copying lets go of Python's lock, and it takes a while to get it back from a thread
+        # that counts.
+        self._behind.do(lambda: self._observed.see(index, arrays, found.summaries))
 
     def collection(self) -> Collection:
         """What was found so far; further samples change it."""

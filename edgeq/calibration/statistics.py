@@ -402,7 +402,7 @@ def _not_finite(sample_index: int) -> CalibrationError:
 def _as_float32(array: Array) -> NDArray[np.float32]:
     given = np.asarray(array)
     if given.dtype == np.float32 and given.flags.c_contiguous:
-        return given
+        return cast("NDArray[np.float32]", given)
     if given.dtype.kind not in "biufV":  # V: bfloat16 and float8 of ml_dtypes
         raise CalibrationError(f"a value of type {given.dtype} has no range")
     with np.errstate(over="ignore", invalid="ignore"):

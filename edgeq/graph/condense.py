@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgeq.graph.rewire import Names, add_initializer
 
@@ -184,6 +185,8 @@ def condense(
             within=within,
             count=0 if within is None else _count(value, channel),
         )
+    # What only other outputs needed would be computed all the same.
+    RemoveUnusedNodesPass()(model)
     return Reduced({name: found[name] for name in reversed(found)}, whole)
 
 
@@ -228,8 +231,10 @@ def _extrema(
             output = build.reduce(op_type, grouped, third, role, axis=2)
         else:
             inputs = [value] if given is None else [value, given]
-            axes = {} if given is not None else {"axes": over}
-            node = _node(op_type, inputs, {"keepdims": 0} | axes)
+            attributes: dict[str, int | list[int]] = {"keepdims": 0}
+            if given is None:
+                attributes["axes"] = over
+            node = _node(op_type, inputs, attributes)
             output = build.append(node, role, [None] * (rank - len(over)))
         build.graph.outputs.append(output)
         found.append(output.name or "")
