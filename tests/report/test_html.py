@@ -101,8 +101,14 @@ def test_the_verdict_is_in_words():
     assert "What to do" not in said
 
 
+def test_a_good_result_that_is_not_close_is_doubted():
+    said = Page(render(document(accuracy={"outputs": {"scores": closeness(16.0)}}))).text
+    assert "Good, but look closer. The int8 model's answers are noticeably different from" in said
+    assert "What to do" not in said
+
+
 def test_a_failure_says_why_and_what_to_do(full):
-    assert "Not good. The int8 model's answers are far off those of the original." in full.text
+    assert "Not good. The int8 model's answers are far from those of the original." in full.text
     assert "output 'scores': SQNR 8.2 dB is below 10 dB" in full.text
     assert "What to do" in full.text
     assert "--max-drop" in full.text

@@ -36,7 +36,7 @@ function decibels(number) {
 function percent(fraction) {
   const share = 100 * fraction;
   if (share === 0) return "none";
-  return share < 0.001 ? "< 0.001 %" : `${Number(share.toPrecision(3))} %`;
+  return share < 0.001 ? "less than 0.001 %" : `${Number(share.toPrecision(3))} %`;
 }
 function amount(count) {
   const units = ["", " thousand", " million", " billion", " trillion"];
@@ -125,6 +125,8 @@ function depthPlot(box, choose) {
   let current = -1, place = null, marks = [];
   const stage = element("div", { class: "chart" });
 
+  const limits = [[data.limits.far, "limit far", "errors begin to show"], [data.limits.failed, "limit", "little is left"]]
+    .filter(([db]) => known(db));
   const numbers = layers.flatMap((layer) => [layer.db, layer.alone]).filter(known);
   const usual = numbers.filter((number) => number < EQUAL);
   const top = Math.min(Math.max(TOP, Math.ceil(Math.max(0, ...usual) / 10) * 10), 100);
@@ -199,10 +201,8 @@ function depthPlot(box, choose) {
       svg.append(drawn("text", { x: edge.left - 8, y: y(db) + 4, "text-anchor": "end" }, `${db}`));
     }
     svg.append(drawn("text", { x: 4, y: 10 }, "dB"));
-    const limits = [[data.limits.far, "far", "errors begin to show"], [data.limits.failed, "", "little is left"]];
-    for (const [db, kind, said] of limits) {
-      if (!known(db)) continue;
-      svg.append(drawn("line", { class: `limit ${kind}`, x1: edge.left, x2: width - edge.right, y1: y(db), y2: y(db) }));
+    for (const [db, kind] of limits) {
+      svg.append(drawn("line", { class: kind, x1: edge.left, x2: width - edge.right, y1: y(db), y2: y(db) }));
     }
     const words = [["first layer", edge.left, "start"], ["last layer", width - edge.right, "end"]];
     for (const [said, at, anchor] of words) {
@@ -229,9 +229,6 @@ function depthPlot(box, choose) {
         svg.append(point);
       });
     }
-    for (const [db, kind, said] of limits) {
-      if (known(db)) svg.append(drawn("text", { class: `limit-text ${kind}`, x: edge.left + 6, y: y(db) + 14 }, said));
-    }
     svg.addEventListener("pointermove", (event) => mark(nearest(event), true));
     svg.addEventListener("pointerleave", hideTip);
     svg.addEventListener("focus", () => mark(Math.max(current, 0), true));
@@ -245,6 +242,7 @@ function depthPlot(box, choose) {
 
   const entries = [["point", "accumulated: with the errors of all layers before it"]];
   if (both) entries.push(["alone", "alone: this layer's own error"]);
+  for (const [db, kind, said] of limits) entries.push([kind, `under ${db} dB ${said}`]);
   box.replaceChildren(stage, legend(entries));
   const again = drawInto(stage, draw);
   if (both) {
@@ -364,12 +362,14 @@ function story(value) {
   const all = value.dtype.endsWith("16") ? 65536 : 256;
   if (known(value.used) && value.used < all / 8) {
     said.push(`Nearly all numbers share only ${value.used} of ${all} integers: a few far larger ones stretch the range.`);
+  } else if (known(value.used) && value.used < all / 3) {
+    said.push(`The middle 99 % of the numbers lie on ${value.used} of ${all} integers.`);
   } else if (known(value.used)) {
     said.push(`The ${all} integers are put to good use: the middle 99 % of the numbers lie on ${value.used} of them.`);
   }
   if (value.outside > 0) said.push(`${percent(value.outside)} of the numbers lie outside and are cut off to the ends.`);
   else if (value.outside === 0) said.push("Nothing is cut off.");
-  return said.join(" ");
+  return said.map((each) => each[0].toUpperCase() + each.slice(1)).join(" ");
 }
 
 function facts(value) {
@@ -396,7 +396,9 @@ function facts(value) {
 
 function explorer(box) {
   const values = data.values;
-  let chosen = 0, logarithmic = true, close = false, order = "graph", wanted = "";
+  const quality = (value) => value.dtype && known(value.expected_db) ? value.expected_db : 1e9;
+  const worst = values.reduce((least, value, index) => quality(value) < quality(values[least]) ? index : least, 0);
+  let chosen = worst, logarithmic = true, close = false, order = "graph", wanted = "";
   const search = element("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   const select = element("select", { id: "value" });
   const sort = element("select", {}, element("option", { value: "graph" }, "in the order of the model"),
@@ -415,13 +417,12 @@ function explorer(box) {
     let shown = values.map((value, index) => [value, index]).filter(([value]) =>
       [value.name, value.producer || "", value.dtype || "float"].join(" ").toLowerCase().includes(needle));
     if (order === "worst") {
-      const quality = ([value]) => known(value.expected_db) && value.dtype ? value.expected_db : 1e9;
-      shown = [...shown].sort((a, b) => quality(a) - quality(b));
+      shown = [...shown].sort(([a], [b]) => quality(a) - quality(b));
     }
     select.replaceChildren(...shown.map(([value, index]) => {
       const what = [value.producer || "input", value.dtype || "float"].join(", ");
-      const quality = value.dtype && known(value.expected_db) ? `, ${decibels(value.expected_db)}` : "";
-      return element("option", { value: index }, `${value.name} (${what}${quality})`);
+      const alone = value.dtype && known(value.expected_db) ? `, ${decibels(value.expected_db)}` : "";
+      return element("option", { value: index }, `${value.name} (${what}${alone})`);
     }));
     found.textContent = needle ? ` ${shown.length} of ${values.length}` : ` ${values.length}`;
     if (shown.length && !shown.some(([, index]) => index === chosen)) { chosen = shown[0][1]; show(); }

@@ -339,13 +339,11 @@ def budget(document: Mapping[str, Any]) -> Markup | None:
             number(trial.get("excluded")),
             number(trial.get("metric")),
             decibels(trial.get("sqnr_db")),
-            f"{number(trial.get('speedup_estimate'), 3)}{TIMES}"
-            if trial.get("speedup_estimate") is not None
-            else NONE,
+            f"{100 * trial['price']:.1f} %" if finite(trial.get("price")) else NONE,
         ]
         for index, trial in enumerate(trials[:ROWS], 1)
     ]
-    headings = ["trial", "", "layers kept float", "score", term("SQNR"), "estimated speed"]
+    headings = ["trial", "", "layers kept float", "score", term("SQNR"), "their share of the time"]
     return section(
         "budget",
         "The accuracy budget",

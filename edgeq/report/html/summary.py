@@ -16,6 +16,7 @@ from edgeq.report.html.words import (
     percent,
 )
 from edgeq.report.text import amount, counted, file_size
+from edgeq.validation.advice import FAR_OFF_DB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,14 +84,17 @@ def best_speedup(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def banner(document: Mapping[str, Any]) -> Markup:
     """Good or not, in words."""
-    good = document["verdict"] == "good"
+    good, worst = document["verdict"] == "good", worst_output(document)
+    doubtful = good and worst is not None and not _order(worst[1]["sqnr_db"]) >= FAR_OFF_DB
+    head = "Good, but look closer." if doubtful else "Good." if good else "Not good."
+    kind = "doubtful" if doubtful else "good" if good else "failed"
     failures = [tag("li", each) for each in document.get("failures", ())]
     return tag(
         "div",
-        tag("p", tag("strong", "Good." if good else "Not good."), " ", _verdict_words(document)),
+        tag("p", tag("strong", head), " ", _verdict_words(document)),
         tag("ul", *failures) if failures else None,
         None if good else _remedies(document),
-        class_=f"verdict {'good' if good else 'failed'}",
+        class_=f"verdict {kind}",
         role="status",
     )
 

@@ -17,9 +17,9 @@ _LEVELS = (
     (40.0, "practically the same as"),
     (30.0, "very close to"),
     (20.0, "close to"),
-    (10.0, "noticeably off"),
+    (10.0, "noticeably different from"),
 )
-_FAR = "far off"
+_FAR = "far from"
 
 
 def finite(value: Any) -> TypeGuard[float]:
