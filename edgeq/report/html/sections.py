@@ -332,18 +332,8 @@ def budget(document: Mapping[str, Any]) -> Markup | None:
         return None
     trials = given.get("trials") or []
     met = "The budget was met" if given.get("met") else "The budget was not met"
-    rows = [
-        [
-            str(index),
-            tag("strong", "taken") if trial.get("kept") else "",
-            number(trial.get("excluded")),
-            number(trial.get("metric")),
-            decibels(trial.get("sqnr_db")),
-            f"{100 * trial['price']:.1f} %" if finite(trial.get("price")) else NONE,
-        ]
-        for index, trial in enumerate(trials[:ROWS], 1)
-    ]
-    headings = ["trial", "", "layers kept float", "score", term("SQNR"), "their share of the time"]
+    rows = [_trial(index, trial) for index, trial in enumerate(trials[:ROWS], 1)]
+    headings = ["trial", "", "layers kept float", "their part of the time", "score", "", "took"]
     return section(
         "budget",
         "The accuracy budget",
@@ -353,10 +343,28 @@ def budget(document: Mapping[str, Any]) -> Markup | None:
             f": {given.get('metric')} is {number(given.get('fp32'))} in the original, and may lose "
             f"{number(given.get('allowed'))}.",
         ),
-        table(headings, rows, numbers=(0, 2, 3, 4, 5)) if rows else None,
+        tag("p", given["reason"]) if given.get("reason") else None,
+        table(headings, rows, numbers=(0, 2, 3, 4, 6)) if rows else None,
         lead="How many layers have to stay in floating-point numbers so that no more of the score "
         "is lost than was allowed.",
     )
+
+
+def _trial(index: int, trial: Mapping[str, Any]) -> list[Content]:
+    met, seconds = trial.get("met"), trial.get("seconds")
+    return [
+        str(index),
+        tag("strong", "taken") if trial.get("kept") else "",
+        number(trial.get("excluded")),
+        percent(trial.get("price")),
+        number(trial.get("metric")),
+        ""
+        if met is None
+        else "keeps to it"
+        if met
+        else tag("span", "loses too much", class_="dim"),
+        NONE if seconds is None else f"{number(seconds, 2)} s",
+    ]
 
 
 def plan(decisions: Sequence[Any]) -> Markup | None:

@@ -109,7 +109,7 @@ def _verdict_words(document: Mapping[str, Any]) -> Markup:
     metric = document["accuracy"].get("metric")
     if metric is not None:
         before, after = number(metric["fp32"]), number(metric["candidate"])
-        beside = "as the original's" if before == after else f"the original's is {before}"
+        beside = "the same as the original's" if before == after else f"the original's is {before}"
         sentences.append(f"Its task score is {after}, {beside}.")
     sentences.append(f"It is {_gains(document)}.")
     if document["verdict"] != "good":
