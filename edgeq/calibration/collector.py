@@ -92,6 +92,11 @@ class Collector:
     per-sample records are asked for. What is found depends on which samples are seen under which
     index, not on their order, nor on which collector saw which: see :meth:`Collection.merge`.
 
+    One sample a run. Several in one run, where the batch is open, were measured to save 2 to 3 % of
+    the model's time on efficientnet_lite0, 3 to 8 % on a text direction classifier, and 0.03 ms of
+    2 ms a sample on a digit classifier, where counting costs more than running; records by sample
+    and the part of each sample that is looked at would have to be taken apart again.
+
     Args:
         model: The prepared model; not changed.
         values: Names of float values: inputs of the model, or anything a node computes. Values in
