@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ class Recipe:
             profile calls their kernel costly.
         skip_passes: Names of preparation passes to leave out.
         skip_steps: Names of recovery steps not to try.
+        steps: Names of the recovery steps to take where nothing is searched for.
+        search: Whether calibrators, steps and layers in float are tried against each other;
+            without it everything is done as it stands here.
     """
 
     calibrator: str = "auto"
@@ -36,6 +40,8 @@ class Recipe:
     include: tuple[str, ...] = ()
     skip_passes: tuple[str, ...] = ()
     skip_steps: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    search: bool = True
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""
@@ -107,7 +113,37 @@ def load_recipe(path: str | Path) -> Recipe:
     return Recipe().with_changes(**changes)
 
 
-def _checked(key: str, value: Any, where: str) -> str | tuple[str, ...]:
+def recipe_text(recipe: Recipe, heading: Iterable[str] = ()) -> str:
+    """A recipe as the TOML that :func:`load_recipe` reads; what is as by default is left out.
+
+    Args:
+        recipe: The choices.
+        heading: Lines of comment above them.
+    """
+    lines = [f"# {printed}" for line in heading for printed in line.splitlines()]
+    for field in fields(Recipe):
+        value = getattr(recipe, field.name)
+        if value != field.default:
+            lines.append(f"{field.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: str | bool | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return "[\n" + "".join(f"    {_toml(item)},\n" for item in value) + "]"
+    # TOML has the strings of JSON, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _checked(key: str, value: Any, where: str) -> str | bool | tuple[str, ...]:
+    if key == "search":
+        if isinstance(value, bool):
+            return value
+        raise RecipeError(
+            f"{key} must be true or false, not {value!r}",
+            where=where,
+            remedy="Write search = false to have everything done as the recipe says",
+        )
     if key == "calibrator":
         if isinstance(value, str):
             return value

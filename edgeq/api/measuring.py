@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.sources import InputSpec, open_source
+from edgeq.calibration.sources import InputSpec
 from edgeq.errors import DataError
 from edgeq.metrics.named import load_metric
 from edgeq.runtime.latency import compare_latency
@@ -159,6 +159,6 @@ def score(metric: str, source: SampleSource, reference: Recorded, candidate: Rec
     return Score(metric, left, right, chosen.higher_is_better)
 
 
-def open_evaluation(data: object, model: ir.Model, max_samples: int | None = None) -> SampleSource:
-    """Open evaluation data for a model."""
-    return open_source(data, input_specs(model), max_samples=max_samples)
+def time_shares(model: ir.Model, samples: Sequence[Sample], threads: int) -> dict[str, float]:
+    """The part, 0 to 1, of the running time that each node of a model takes."""
+    return {node.name: node.share for node in profile(model, SessionConfig(threads), samples)}

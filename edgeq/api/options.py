@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
 from edgeq.recipe import SCHEMES, Recipe, load_recipe
+from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
+from edgeq.tuning.budget import Limits
 from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ class Options:
         validate: Whether to measure and judge.
         thresholds: What to judge by.
         evaluation: Labelled data; None without a metric.
-        metric: The task metric; None for none.
+        metric: The task metric; None for one that needs no labels.
+        limits: How long to search for a budget.
     """
 
     target: TargetProfile
@@ -41,12 +44,20 @@ class Options:
     thresholds: Thresholds
     evaluation: object
     metric: str | None
+    limits: Limits
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether a largest drop is given."""
+        return self.thresholds.max_drop is not None
 
 
 def resolve_options(
     scheme: str, target: str, calibrator: str | None, recipe: Recipe | str | Path | None,
     exclude: Sequence[str], threads: int, seed: int, validate: bool,
     max_drop: str | float | None, evaluation: object, metric: str | None,
+    max_trials: int | None = None, time_limit: float | None = None,
+    skip_steps: Sequence[str] = (),
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -57,25 +68,36 @@ def resolve_options(
         raise RecipeError(
             f"unknown scheme {scheme!r}", where="scheme", remedy=nearest(scheme, SCHEMES)
         )
-    if (evaluation is None) != (metric is None) or (max_drop is not None and metric is None):
+    if evaluation is None and (metric is not None or max_drop is not None):
         raise RecipeError(
-            "evaluation data, a metric and a largest drop belong together",
-            remedy="Give --eval DATA and --metric METRIC, and --max-drop only with them",
+            "a metric and a largest drop need evaluation data",
+            remedy="Give --eval DATA, samples that are not among those of --calib",
         )
-    chosen = resolve_recipe(recipe, calibrator, exclude)
+    if max_drop is None and (max_trials is not None or time_limit is not None):
+        raise RecipeError(
+            "there is no budget to search for",
+            where="max_trials or time_limit",
+            remedy="Give --max-drop, too",
+        )
+    chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps)
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
         thresholds = Thresholds(
             thresholds.min_sqnr, thresholds.min_cosine, max_drop=drop, relative_drop=relative
         )
+    limits = Limits(Limits().trials if max_trials is None else max_trials, time_limit)
     return Options(
-        target_named(target), chosen, threads, seed, validate, thresholds, evaluation, metric
-    )
+        target_named(target), chosen, threads, seed, validate, thresholds, evaluation, metric,
+        limits,
+    )  # fmt: skip
 
 
 def resolve_recipe(
-    recipe: Recipe | str | Path | None, calibrator: str | None, exclude: Sequence[str]
+    recipe: Recipe | str | Path | None,
+    calibrator: str | None,
+    exclude: Sequence[str],
+    skip_steps: Sequence[str] = (),
 ) -> Recipe:
     """The recipe with the arguments worked in.
 
@@ -83,11 +105,29 @@ def resolve_recipe(
         RecipeError: It cannot be read, or names a pass that there is not.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe or Recipe()
-    chosen = chosen.with_changes(calibrator=calibrator, exclude=(*chosen.exclude, *exclude))
+    chosen = chosen.with_changes(
+        calibrator=calibrator,
+        exclude=(*chosen.exclude, *exclude),
+        skip_steps=(*chosen.skip_steps, *skip_steps),
+    )
     known = names(PREPARE)
     for name in chosen.skip_passes:
         if name not in known:
             raise RecipeError(
                 f"unknown pass {name!r}", where="skip_passes", remedy=nearest(name, known)
             )
+    _require_known("skip_steps", chosen.skip_steps, [step.name for step in STEPS])
+    _require_known("steps", chosen.steps, [step.name for step in STEPS])
+    if chosen.steps and chosen.search:
+        raise RecipeError(
+            "steps are tried, and kept where they help, unless nothing is searched for",
+            where="steps",
+            remedy="Write search = false, too, or name steps not to try as skip_steps",
+        )
     return chosen
+
+
+def _require_known(where: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise RecipeError(f"unknown step {name!r}", where=where, remedy=nearest(name, known))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.api.evaluating import open_evaluation
 from edgeq.api.grounding import PROOF_SAMPLES, lay_ground, load, origin_of
-from edgeq.api.measuring import input_specs
+from edgeq.api.measuring import input_specs, time_shares
 from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, details_of, spread, write_report
 from edgeq.api.results import QuantizationResult
@@ -20,9 +21,12 @@ from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for, required_kinds
+from edgeq.tuning.budget import Limits, keep_budget
+from edgeq.tuning.candidate import settled
 from edgeq.tuning.default import search
 from edgeq.tuning.workshop import Workshop
 from edgeq.validation.coverage import count_macs, shares
+from edgeq.validation.verdict import judge
 
 if TYPE_CHECKING:
     import os
@@ -31,13 +35,17 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.api.evaluating import Evaluation
     from edgeq.api.grounding import Ground
     from edgeq.api.options import Options
     from edgeq.calibration.collection import Collection
     from edgeq.calibration.contract import StatisticKind
     from edgeq.calibration.table import CalibrationTable
+    from edgeq.graph.loader import LoadedModel
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
+    from edgeq.tuning.budget import BudgetSearch
+    from edgeq.tuning.candidate import Candidate
     from edgeq.types import Sample
 
 _MEASURED_SAMPLES = 32
@@ -61,6 +69,9 @@ def quantize(
     evaluation_data: object = None,
     metric: str | None = None,
     max_drop: str | float | None = None,
+    max_trials: int | None = None,
+    time_limit: float | None = None,
+    skip_steps: Sequence[str] = (),
     validate: bool = True,
     progress: Progress | None = None,
 ) -> QuantizationResult:
@@ -82,9 +93,15 @@ def quantize(
         max_samples: Calibration samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         seed: Seed of the sample of the data that validation keeps.
-        evaluation_data: Labelled samples for ``metric``, as ``calibration_data``.
-        metric: Name or reference of a task metric.
-        max_drop: Largest loss of the metric: ``"0.5%"`` relative to fp32, or in its own unit.
+        evaluation_data: Samples for ``metric``, as ``calibration_data`` and not among them. Read
+            several times where a budget is searched for; what cannot be is held in memory.
+        metric: Name or reference of a task metric, which needs labels; or ``agreement``,
+            ``cosine`` or ``signal``, which compare with fp32. None for the one of these that suits.
+        max_drop: A budget, the largest loss of the metric: ``"0.5%"`` relative to fp32, or in its
+            own unit. The fewest layers are left float with which it holds.
+        max_trials: Runs over the evaluation data at most in search of them; 16 by default.
+        time_limit: Seconds after which no further trial begins.
+        skip_steps: Names of recovery steps not to try, beside the recipe's.
         validate: Whether to measure coverage, layers and latency and to hold the result against
             thresholds. It is run on samples in any case.
         progress: Listens to the run.
@@ -97,22 +114,27 @@ def quantize(
     """
     options = resolve_options(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
-        evaluation_data, metric,
+        evaluation_data, metric, max_trials, time_limit, skip_steps,
     )  # fmt: skip
     _require_one_source(calibration_data, calibration_table, max_samples)
     listener = progress or Silent()
     stages, kinds = Stages(listener), required_kinds(calibrators_for(options.recipe.calibrator))
+    with stages.stage("load"):
+        loaded = load(model)
+        evaluation = open_evaluation(loaded.model, options)
     if calibration_table is None:
         calibrated = _from_data(
-            model, calibration_data, options, max_samples, kinds, stages, listener
+            loaded, calibration_data, options, max_samples, kinds, stages, listener
         )
     else:
         calibrated = _from_table(
-            model, calibration_table, options, kinds, stages, allow_partial=allow_partial
+            loaded, calibration_table, options, kinds, stages, allow_partial=allow_partial
         )
-    work = _quantized(calibrated, options, stages)
+    work = _quantized(calibrated, options, evaluation, stages, listener)
     report = write_report(work, options, stages)
-    return QuantizationResult(work.final, work.found.best.plan, report, details_of(work))
+    best = work.found.best
+    recipe = settled(options.recipe, best.choice)
+    return QuantizationResult(work.final, best.plan, report, recipe, details_of(work))
 
 
 def _require_one_source(data: object, table: object, max_samples: int | None) -> None:
@@ -142,7 +164,7 @@ class _Calibrated:
 
 
 def _from_data(
-    model: object,
+    loaded: LoadedModel,
     data: object,
     options: Options,
     max_samples: int | None,
@@ -152,7 +174,6 @@ def _from_data(
 ) -> _Calibrated:
     """Prepare and calibrate."""
     with stages.stage("load"):
-        loaded = load(model)
         source = open_source(data, input_specs(loaded.model), max_samples=max_samples)
         stream = SampleStream(source)
         first = stream.peek(PROOF_SAMPLES)
@@ -173,7 +194,7 @@ def _from_data(
 
 
 def _from_table(
-    model: object,
+    loaded: LoadedModel,
     given: CalibrationTable | str | os.PathLike[str],
     options: Options,
     kinds: frozenset[StatisticKind],
@@ -183,7 +204,6 @@ def _from_table(
 ) -> _Calibrated:
     """Prepare as when the table was made; its kept samples stand for the data."""
     with stages.stage("load"):
-        loaded = load(model)
         wanted = origin_of(loaded, options.target, options.recipe, "", frozenset())
         table = require_usable(given, wanted, allow_partial=allow_partial)
     with stages.stage("prepare"):
@@ -202,7 +222,13 @@ def _from_table(
     return _Calibrated(ground, table.collection, described, facts.assumptions)
 
 
-def _quantized(calibrated: _Calibrated, options: Options, stages: Stages) -> Work:
+def _quantized(
+    calibrated: _Calibrated,
+    options: Options,
+    evaluation: Evaluation | None,
+    stages: Stages,
+    progress: Progress,
+) -> Work:
     """Quantize what was calibrated."""
     ground, collection = calibrated.ground, calibrated.collection
     calibrators = calibrators_for(options.recipe.calibrator)
@@ -213,12 +239,39 @@ def _quantized(calibrated: _Calibrated, options: Options, stages: Stages) -> Wor
             ground.prepared.model, ground.loaded.model, options.target, options.recipe,
             collection, calibrators, samples, learning, threads=options.threads,
         )  # fmt: skip
-        found = search(workshop, tuple(calibrators), shares(macs))
-        final = _finished(found.best.model, ground.loaded.model)
+        found = search(
+            workshop, tuple(calibrators), shares(macs), falls_back=not options.has_budget
+        )
+    budget = None
+    if options.has_budget and evaluation is not None:
+        with stages.stage("budget"):
+            budget = _within_budget(workshop, found.best, evaluation, options, progress)
+            found = replace(found, best=budget.best, notes=(*found.notes, budget.reason))
+    final = _finished(found.best.model, ground.loaded.model)
     return Work(
         ground.loaded, ground.prepared, collection, found, final, macs,
-        calibrated.described, calibrated.assumptions,
+        calibrated.described, calibrated.assumptions, evaluation, budget,
     )  # fmt: skip
+
+
+def _within_budget(
+    workshop: Workshop,
+    start: Candidate,
+    evaluation: Evaluation,
+    options: Options,
+    progress: Progress,
+) -> BudgetSearch:
+    """Leave as little float as the budget allows."""
+    few = workshop.samples[:PROOF_SAMPLES]
+    return keep_budget(
+        workshop,
+        start,
+        time_shares(start.floats.model, few, options.threads),
+        lambda candidate: evaluation.score(workshop.open(candidate.model)),
+        lambda candidate, score: judge(options.thresholds, candidate.outputs, (), score).passed,
+        options.limits if options.recipe.search else Limits(trials=1),
+        progress.samples,
+    )
 
 
 def _measured_samples(macs: Mapping[str, int | None]) -> int:

@@ -9,10 +9,7 @@ import numpy as np
 
 from edgeq.api.measuring import (
     Measured,
-    Recorded,
     measure_latency,
-    open_evaluation,
-    score,
     slow_nodes,
 )
 from edgeq.api.stages import Stages, environment, peak_rss_mb
@@ -21,6 +18,7 @@ from edgeq.graph.interface import Interface
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.details import collect_details
 from edgeq.report.document import ModelFacts, Report
+from edgeq.report.search import BudgetRows, BudgetTrial, StepRow
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
@@ -34,11 +32,13 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.api.evaluating import Evaluation
     from edgeq.api.options import Options
     from edgeq.calibration.collection import Collection
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
     from edgeq.report.details import Details
+    from edgeq.tuning.budget import BudgetSearch
     from edgeq.tuning.default import Search
     from edgeq.types import Sample
 
@@ -58,6 +58,8 @@ class Work:
         macs: Multiply-accumulates per compute node of the prepared model.
         calibrated_on: Where the samples came from.
         assumptions: What was assumed about them.
+        evaluation: The metric and its data; None where none was asked for.
+        budget: The search for a budget; None where none was asked for.
     """
 
     loaded: LoadedModel
@@ -68,6 +70,8 @@ class Work:
     macs: Mapping[str, int | None]
     calibrated_on: str
     assumptions: tuple[str, ...]
+    evaluation: Evaluation | None
+    budget: BudgetSearch | None
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -125,6 +129,26 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         warnings=warnings,
         notes=_notes(work),
         environment=environment(),
+        steps=tuple(
+            StepRow(t.name, t.kept, t.before_db, t.after_db, t.seconds) for t in work.found.steps
+        ),
+        budget=None if work.budget is None else _budget_rows(work.budget, options),
+    )
+
+
+def _budget_rows(budget: BudgetSearch, options: Options) -> BudgetRows:
+    thresholds = options.thresholds
+    return BudgetRows(
+        max_drop=thresholds.max_drop or 0.0,
+        relative=thresholds.relative_drop,
+        met=budget.met,
+        reason=budget.reason,
+        trials=tuple(
+            BudgetTrial(
+                t.excluded, t.price, t.score, t.sqnr_db, t.met, t is budget.chosen, t.seconds
+            )
+            for t in budget.trials
+        ),
     )
 
 
@@ -154,14 +178,9 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
     metric = None
     with stages.stage("validate"):
         outputs = compare(original, result, work.collection.kept)
-    if options.metric is not None:
+    if work.evaluation is not None:
         with stages.stage("evaluate"):
-            source = open_evaluation(options.evaluation, work.loaded.model)
-            left, right = Recorded(original), Recorded(result)
-            for sample in source:
-                left.run(sample)
-                right.run(sample)
-            metric = score(options.metric, source, left, right)
+            metric = work.evaluation.score(result)
     if not options.validate:
         return Measured(outputs, metric=metric)
     with stages.stage("validate"):

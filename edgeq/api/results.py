@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeq.graph.saver import SavedModel
     from edgeq.quantization.plan import QuantPlan
+    from edgeq.recipe import Recipe
     from edgeq.report import Report
     from edgeq.report.details import Details
     from edgeq.report.optimization import OptimizationReport
@@ -29,12 +30,14 @@ class QuantizationResult:
         model: The quantized model.
         plan: Every number of the quantization, and the decision on every node.
         report: What was done and measured.
+        recipe: Makes the same model of the same data without searching.
         details: What the HTML report shows beyond that: ranges and histograms.
     """
 
     model: ir.Model
     plan: QuantPlan
     report: Report
+    recipe: Recipe
     details: Details | None = None
 
     @property

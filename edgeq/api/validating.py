@@ -13,6 +13,7 @@ from edgeq.calibration.sources import open_source
 from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
 from edgeq.graph.interface import Interface, require_comparable
+from edgeq.metrics.relative import relative_metric
 from edgeq.progress import Silent
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
@@ -20,15 +21,16 @@ from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
-from edgeq.validation.verdict import DEFAULT, Thresholds, judge
+from edgeq.validation.verdict import DEFAULT, Score, Thresholds, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import onnx_ir as ir
 
     from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
+    from edgeq.metrics import Fidelity
     from edgeq.progress import Progress
     from edgeq.types import Sample
 
@@ -128,9 +130,12 @@ def _measure(
     with stages.stage("validate"):
         original = Session(pair.reference, config, what="the reference")
         result = Session(pair.candidate, config, what="the candidate")
-        left, right = (Recorded(session, keep=metric is not None) for session in (original, result))
+        left, right = (
+            Recorded(session, keep=metric is not None and relative_metric(metric) is None)
+            for session in (original, result)
+        )
         outputs = compare(left, right, watched)
-        scored = None if metric is None else score(metric, source, left, right)
+        scored = None if metric is None else _scored(metric, outputs, source, left, right)
         macs = count_macs(pair.candidate, kept[0])
         executed = executed_graph(pair.candidate, config)
         coverage = measure(macs, None, executed, pair.candidate)
@@ -138,6 +143,19 @@ def _measure(
         latency = measure_latency(pair.reference, pair.candidate, kept[:], pair.threads, {})
         times = slow_nodes(pair.candidate, kept[:], latency, {})
     return Measured(outputs, coverage, (), latency, times, scored)
+
+
+def _scored(
+    metric: str,
+    outputs: Mapping[str, Fidelity],
+    source: SampleSource,
+    reference: Recorded,
+    candidate: Recorded,
+) -> Score:
+    relative = relative_metric(metric)
+    if relative is not None:
+        return Score(relative.name, 1.0, relative(outputs))
+    return score(metric, source, reference, candidate)
 
 
 def _watched(source: SampleSource, kept: KeptSamples, progress: Progress) -> Iterator[Sample]:

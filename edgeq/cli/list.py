@@ -173,8 +173,9 @@ def _described(pipeline: Pipeline) -> list[tuple[str, str]]:
 
 def _metrics() -> list[Row]:
     from edgeq.metrics.named import METRICS
+    from edgeq.metrics.relative import RELATIVE_METRICS
 
-    return [
+    task: list[Row] = [
         {
             "name": metric.name,
             "summary": metric.summary,
@@ -182,6 +183,17 @@ def _metrics() -> list[Row]:
         }
         for metric in METRICS
     ]
+    relative: list[Row] = [
+        {"name": metric.name, "summary": metric.summary, "better": "higher"}
+        for metric in RELATIVE_METRICS
+    ]
+    return task + relative
+
+
+def _steps() -> list[Row]:
+    from edgeq.refinement.steps import STEPS
+
+    return [{"name": step.name, "summary": step.summary, "source": step.source} for step in STEPS]
 
 
 KINDS: Mapping[str, Callable[[], list[Row]]] = {
@@ -189,6 +201,7 @@ KINDS: Mapping[str, Callable[[], list[Row]]] = {
     "targets": _targets,
     "ops": _ops,
     "passes": _passes,
+    "steps": _steps,
     "metrics": _metrics,
 }
 TITLES = {
@@ -196,5 +209,6 @@ TITLES = {
     "targets": "Targets: --target NAME",
     "ops": "Operators that edgeq can put into integers",
     "passes": "Graph passes, in the order in which they run",
+    "steps": "Recovery steps, in the order in which they are tried",
     "metrics": "Metrics: --metric NAME, or module:function, or FILE.py:function",
 }

@@ -86,8 +86,9 @@ max_samples_option = click.option(
 metric_option = click.option(
     "--metric",
     metavar="METRIC",
-    help="top1, top5, module:function or FILE.py:function, with #KEY to pick a number; a leading "
-    "- means lower is better.",
+    help="agreement, cosine or signal (against fp32, no labels needed), top1, top5, "
+    "module:function or FILE.py:function, with #KEY to pick a number; a leading - means lower is "
+    "better.",
 )
 max_drop_option = click.option(
     "--max-drop",

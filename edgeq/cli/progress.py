@@ -19,6 +19,7 @@ TITLES = {
     "calibrate": "Calibrating",
     "quantize": "Quantizing",
     "refine": "Refining",
+    "budget": "Searching within the budget",
     "validate": "Comparing the outputs",
     "latency": "Measuring latency",
     "evaluate": "Scoring",

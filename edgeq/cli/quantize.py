@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeq.cli import options
-from edgeq.cli.output import check_output, check_report, write_reports
+from edgeq.cli.output import check_output, check_report, write_reports, write_text
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
-from edgeq.recipe import SCHEMES
+from edgeq.recipe import SCHEMES, recipe_text
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class _Request:
     evaluation: str | None
     metric: str | None
     max_drop: str | None
+    max_trials: int | None
+    time_limit: float | None
+    skip_step: tuple[str, ...]
+    save_recipe: Path | None
     keep_best: bool
     report: tuple[Path, ...]
     no_validate: bool
@@ -84,9 +88,35 @@ class _Request:
 @options.max_samples_option
 @options.threads_option
 @options.seed_option
-@click.option("--eval", "evaluation", metavar="DATA", help="Labelled samples for the metric.")
+@click.option(
+    "--eval", "evaluation", metavar="DATA", help="Samples for the metric, not those of --calib."
+)
 @options.metric_option
 @options.max_drop_option
+@click.option(
+    "--max-trials",
+    type=options.AT_LEAST_ONE,
+    metavar="N",
+    help="Runs over --eval in search of the budget, at most; default: 16.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Seconds after which no further one begins.",
+)
+@click.option(
+    "--skip-step",
+    multiple=True,
+    metavar="NAME",
+    help="A recovery step not to try; see edgeq list steps. Repeatable.",
+)
+@click.option(
+    "--save-recipe",
+    type=options.PATH,
+    metavar="FILE.toml",
+    help="Write the recipe that makes the same model without searching.",
+)
 @click.option("--keep-best", is_flag=True, help="Write the model even if it failed.")
 @click.option(
     "--report",
@@ -106,6 +136,9 @@ def quantize(**given: Any) -> None:
     result = _quantize(request)
     saved = _save(request, result)
     write_reports(request.report, result)
+    if request.save_recipe is not None:
+        heading = (f"edgeq quantize {request.model.name}: what the search came to",)
+        write_text(request.save_recipe, recipe_text(result.recipe, heading))
     if request.as_json:
         show_json(result.report.to_dict())
     elif not request.quiet:
@@ -150,6 +183,9 @@ def _check(request: _Request) -> None:
         check_output(request.target_file, "-o", reads)
     for file in request.report:
         check_report(file, [*reads, request.target_file])
+    if request.save_recipe is not None:
+        written = [request.target_file, *request.report]
+        check_output(request.save_recipe, "--save-recipe", [*reads, *written])
 
 
 def _check_scheme(scheme: str) -> None:
@@ -187,6 +223,9 @@ def _quantize(request: _Request) -> QuantizationResult:
             evaluation_data=request.evaluation,
             metric=request.metric,
             max_drop=request.max_drop,
+            max_trials=request.max_trials,
+            time_limit=request.time_limit,
+            skip_steps=request.skip_step,
             validate=not request.no_validate,
             progress=progress,
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from edgeq.graph.interface import Interface
     from edgeq.metrics import Fidelity
+    from edgeq.report.search import BudgetRows, StepRow
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
@@ -61,6 +62,8 @@ class Report:
         warnings: What the user should know, in sentences.
         notes: What was assumed or changed on the way, in sentences.
         environment: Versions and instruction sets.
+        steps: The recovery steps that were tried, in order.
+        budget: The search for a budget, where one was asked for.
     """
 
     verdict: Verdict
@@ -81,6 +84,8 @@ class Report:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     environment: Mapping[str, str]
+    steps: tuple[StepRow, ...] = ()
+    budget: BudgetRows | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -114,6 +119,8 @@ class Report:
                 }
                 for layer in self.layers
             ],
+            "steps": [step.to_dict() for step in self.steps],
+            **({} if self.budget is None else {"budget": self.budget.to_dict()}),
             "environment": dict(self.environment),
         }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from edgeq.refinement.steps import STEPS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from edgeq.metrics import Fidelity
     from edgeq.quantization.plan import QuantPlan
     from edgeq.quantization.ranges import ChosenRange
+    from edgeq.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,25 @@ class Choice:
     def with_step(self, name: str) -> Choice:
         """The same with one more recovery step."""
         return replace(self, steps=self.steps | {name})
+
+
+def settled(recipe: Recipe, choice: Choice) -> Recipe:
+    """The recipe that leads to a choice without searching.
+
+    Args:
+        recipe: The recipe that was searched under.
+        choice: What was found.
+    """
+    alone = len(choice.calibrators) == 1
+    given = recipe.calibrator.split(":", 1)[0]
+    calibrator = choice.calibrators[0] if alone and choice.calibrators[0] != given else None
+    further = [node for node in choice.excluded if node not in recipe.exclude]
+    return recipe.with_changes(
+        calibrator=calibrator,
+        exclude=(*recipe.exclude, *further),
+        steps=tuple(step.name for step in STEPS if step.name in choice.steps),
+        search=False,
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -129,7 +129,7 @@ class _Bench:
 def _ratio(exact: Array, got: Array) -> float:
     if exact.shape != got.shape:
         return 1.0
-    want, error = exact.astype(np.float64), got.astype(np.float64) - exact
+    want, error = exact.astype(np.float64), got.astype(np.float64) - exact.astype(np.float64)
     known = np.isfinite(want) & np.isfinite(error)
     signal, noise = float(np.sum(want[known] ** 2)), float(np.sum(error[known] ** 2))
     return noise / signal if signal > 0.0 else float(noise > 0.0)

@@ -70,14 +70,26 @@ class Search:
     steps: tuple[StepTrial, ...] = ()
 
 
-def search(workshop: Workshop, calibrators: Sequence[str], prices: Mapping[str, float]) -> Search:
+def search(
+    workshop: Workshop,
+    calibrators: Sequence[str],
+    prices: Mapping[str, float],
+    *,
+    falls_back: bool = True,
+) -> Search:
     """Find the closest candidate.
 
     Args:
         workshop: Builds and measures.
         calibrators: Names of the calibrators to choose from; with one there is no choice.
         prices: Share of the arithmetic per compute node.
+        falls_back: Whether layers may be left float.
     """
+    if not workshop.recipe.search:
+        choice = Choice(tuple(calibrators), steps=frozenset(workshop.recipe.steps))
+        return Search(
+            workshop.build(choice), ("Nothing was searched for: done as the recipe says",)
+        )
     notes: list[str] = []
     best = workshop.build(Choice(tuple(calibrators)))
     if len(calibrators) > 1 and best.ranges:
@@ -86,7 +98,7 @@ def search(workshop: Workshop, calibrators: Sequence[str], prices: Mapping[str, 
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
     best, trials = recover(workshop, best)
-    if workshop.confirm(best).sqnr_db < COMFORT_DB:
+    if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, prices, COMFORT_DB)
         if found.best is not best:
             notes.append(found.note)

@@ -89,7 +89,7 @@ def leave_float(
         chosen = _bargain(rungs, standing, enough_db - reached_db, limits)
         if chosen is None:
             break
-        attempt = workshop.build(best.choice.with_excluded(chosen.excluded, _REASON))
+        attempt = workshop.build(start.choice.with_excluded(chosen.excluded, _REASON), like=start)
         price = limits.price_db * (chosen.price - standing.price)
         if not _works(attempt) or attempt.sqnr_db <= best.sqnr_db + _GAIN_DB + price:
             break

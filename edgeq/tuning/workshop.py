@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, ModelError
-from edgeq.graph.walk import nodes
+from edgeq.graph import constants, rewire
+from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
@@ -20,7 +21,7 @@ from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Candidate, FloatModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -78,11 +79,17 @@ class Workshop:
         self._references = References(self._original, samples)
         self._kept = collection.kept
         seen = inherited(prepared, collection.statistics)
-        self._floats = {(): FloatModel(prepared, seen, frozenset(collection.infinite))}
+        self._floats: dict[tuple[str, ...], FloatModel] = {(): FloatModel(prepared, seen, frozenset(collection.infinite))}
         self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
 
-    def build(self, choice: Choice) -> Candidate:
-        """Quantize as ``choice`` says, run the result and measure it."""
+    def build(self, choice: Choice, *, like: Candidate | None = None) -> Candidate:
+        """Quantize as ``choice`` says, run the result and measure it.
+
+        Args:
+            choice: What to do.
+            like: A candidate with the same ranges and steps and fewer nodes left float: its
+                weights and biases are taken over instead of being computed again.
+        """
         floats = self._prepare(choice)
         annotations, excluded = self._annotate(floats, choice.excluded)
         choice = replace(choice, excluded=excluded)
@@ -90,7 +97,10 @@ class Workshop:
         ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
         plan = resolve(floats.model, annotations, bounds)
-        adjusted = self._adjust(floats, plan, choice)
+        if like is None:
+            adjusted = self._adjust(floats, plan, choice)
+        else:
+            adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
         model = insert(adjusted, plan)
         outputs = self._references.compare(self.open(model))
         return Candidate(choice, floats, adjusted, model, plan, ranges, outputs)
@@ -172,6 +182,37 @@ class Workshop:
 def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:
     """The chosen steps of a stage, in the order in which they act."""
     return tuple(s.name for s in steps.STEPS if s.stage is stage and s.name in choice.steps)
+
+
+def with_original_constants(
+    adjusted: ir.Model, original: ir.Model, but_of: Container[str]
+) -> ir.Model:
+    """A copy of a model whose nodes read the constants of another one, but for some.
+
+    Args:
+        adjusted: The model; the other one with other weights and biases.
+        original: That other model.
+        but_of: Names of the nodes that keep what they have.
+    """
+    copy = adjusted.clone()
+    before = {node_name(node): node for node in nodes(original)}
+    names = rewire.Names(copy)
+    for node in nodes(copy):
+        old = before.get(node_name(node))
+        if old is None or node_name(node) in but_of:
+            continue
+        for index, (here, there) in enumerate(zip(node.inputs, old.inputs, strict=False)):
+            data = constants.tensor(there)
+            if here is None or there is None or data is None or here.name == there.name:
+                continue
+            fresh = rewire.add_initializer(copy.graph, names.value(name_of(there)), data.numpy())
+            node.replace_input_with(index, fresh)
+    return copy
+
+
+def _integer_nodes(plan: QuantPlan) -> frozenset[str]:
+    forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
+    return frozenset(d.node for d in plan.decisions if d.form in forms)
 
 
 def inherited(model: ir.Model, statistics: Mapping[str, Statistics]) -> dict[str, Statistics]:

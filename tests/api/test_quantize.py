@@ -134,7 +134,9 @@ def test_a_good_result_is_saved_and_runs(whole, tmp_path):
 def failing(tmp_path):
     """A run whose metric drops further than allowed."""
     metric = tmp_path / "metric.py"
-    metric.write_text("n = iter((1.0, 0.5))\n\ndef score(outputs, labels):\n    return next(n)\n")
+    metric.write_text(
+        "n = [1.0]\n\ndef score(outputs, labels):\n    return n.pop() if n else 0.5\n"
+    )
     models.save_stack(tmp_path / "e.npz", models.images(4), class_=np.zeros(4))
     return quantize(
         models.conv_net(),
@@ -192,7 +194,9 @@ def test_a_gemm_with_factors_and_any_bias_runs_in_integers(shape):
     [
         ({"target": "cpuu"}, RecipeError, "Did you mean 'cpu'"),
         ({"scheme": "int9"}, RecipeError, "int8"),
-        ({"metric": "accuracy"}, RecipeError, "belong together"),
+        ({"metric": "accuracy"}, RecipeError, "need evaluation data"),
+        ({"max_trials": 3}, RecipeError, "no budget to search for"),
+        ({"skip_steps": ["bais"]}, RecipeError, "unknown step 'bais'"),
     ],
 )
 def test_wrong_options_are_refused_with_a_remedy(options, error, said):
@@ -232,7 +236,9 @@ def test_the_pass_fits_between_passes_of_others():
 
 def test_the_pass_raises_when_the_result_is_not_good(tmp_path):
     metric = tmp_path / "metric.py"
-    metric.write_text("n = iter((1.0, 0.5))\n\ndef score(outputs, labels):\n    return next(n)\n")
+    metric.write_text(
+        "n = [1.0]\n\ndef score(outputs, labels):\n    return n.pop() if n else 0.5\n"
+    )
     models.save_stack(tmp_path / "e.npz", models.images(4), class_=np.zeros(4))
     quantizing = edgeq.QuantizePass(
         models.images(4), validate=False, evaluation_data=tmp_path / "e.npz",

@@ -8,9 +8,10 @@ from edgeq.calibration import discovery
 from edgeq.errors import PluginError
 from edgeq.ops import RULES
 from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target, names
+from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS
 
-KINDS = ("calibrators", "targets", "ops", "passes", "metrics")
+KINDS = ("calibrators", "targets", "ops", "passes", "steps", "metrics")
 NAMES = {
     "calibrators": ["auto", *discovery.discover()],
     "targets": [target.name for target in TARGETS],
@@ -22,7 +23,8 @@ NAMES = {
             for name in names(pipeline)
         )
     ],
-    "metrics": ["top1", "top5"],
+    "steps": [step.name for step in STEPS],
+    "metrics": ["top1", "top5", "agreement", "cosine", "signal"],
 }
 
 

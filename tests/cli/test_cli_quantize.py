@@ -124,7 +124,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "quantize", net, "--calib", "DATA", "--calibrator", "percentile:level=99.9",
         "--recipe", "r.toml", "--exclude", "head*", "--exclude", "Conv", "--max-samples", 5,
         "--threads", 2, "--seed", 7, "--eval", "E", "--metric", "-m.py:f#k", "--max-drop", "0.5%",
-        "--no-validate",
+        "--max-trials", 3, "--time-limit", 60, "--skip-step", "bias", "--no-validate",
     )  # fmt: skip
     assert result.exit_code == 130
     assert seen.pop("progress") is None
@@ -144,6 +144,9 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "evaluation_data": "E",
         "metric": "-m.py:f#k",
         "max_drop": "0.5%",
+        "max_trials": 3,
+        "time_limit": 60.0,
+        "skip_steps": ("bias",),
         "validate": False,
     }
 

@@ -33,7 +33,7 @@ class Outcomes:
     def confirm(self, candidate):
         return candidate
 
-    def build(self, choice):
+    def build(self, choice, *, like):
         self.tried.append(frozenset(choice.excluded))
         gain = sum(self.gains.get(name, 0.0) for name in choice.excluded)
         return Built(choice, self.start_db + gain, plan(choice.excluded))

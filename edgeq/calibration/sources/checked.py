@@ -65,6 +65,11 @@ class CheckedSource:
         """Label arrays by name, without the prefix ``label_``."""
         return self._read_labels() or stack_labels(self._sample_labels, self.description)
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether the samples can be read again."""
+        return self._reading.rewinds
+
     def length_hint(self) -> int | None:
         """How many samples will come, if known."""
         return self._reading.length

@@ -58,6 +58,11 @@ class SampleSource(Protocol):
         """
         ...
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether the samples can be read again."""
+        ...
+
     def __iter__(self) -> Iterator[Sample]:
         """Read the samples, shaped and typed exactly as the model is fed.
 

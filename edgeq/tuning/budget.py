@@ -1,0 +1,220 @@
+"""Keeping a budget: the smallest set of layers left float with which the metric holds.
+
+Trials are full runs over evaluation data, so they are few: the ladder of best bargains (see
+:mod:`edgeq.tuning.moves`) is climbed in doubling strides until a rung holds, and the stride is
+halved back to the first one that does; then the dearest layers are put back where the budget
+holds without them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgeq.tuning.fallback import moves_of
+from edgeq.tuning.moves import INTEGER, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.workshop import Workshop
+    from edgeq.validation.verdict import Score
+
+_REASON = "int8 costs accuracy here: the budget does not hold with it"
+_DEAREST = 3
+"""Layers that are tried back in integers at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to search.
+
+    Attributes:
+        trials: Runs over the evaluation data at most, the first one counted.
+        seconds: No trial begins later than this after the first; None for no limit.
+    """
+
+    trials: int = 16
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate on the evaluation data.
+
+    Attributes:
+        excluded: Nodes left float for the budget's sake.
+        price: Share of the time or arithmetic that was given up for it, 0 to 1.
+        score: The metric.
+        sqnr_db: SQNR of the worst output on calibration samples, in dB.
+        met: Whether the budget held.
+        seconds: What building and running it took.
+    """
+
+    excluded: int
+    price: float
+    score: Score
+    sqnr_db: float
+    met: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSearch:
+    """What the search for a budget found.
+
+    Attributes:
+        best: The cheapest candidate that holds it, or else the one with the best score.
+        met: Whether it does.
+        trials: All that was tried, in order.
+        chosen: The trial of ``best``.
+        reason: Why it was not met, or what was left float for it, in a sentence.
+    """
+
+    best: Candidate
+    met: bool
+    trials: tuple[Trial, ...]
+    chosen: Trial
+    reason: str
+
+
+def keep_budget(
+    workshop: Workshop,
+    start: Candidate,
+    prices: Mapping[str, float],
+    evaluate: Callable[[Candidate], Score],
+    holds: Callable[[Candidate, Score], bool],
+    limits: Limits,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> BudgetSearch:
+    """Find the candidate that gives up least and keeps the budget.
+
+    Args:
+        workshop: Builds candidates.
+        start: All in integers, with the steps that help.
+        prices: What leaving each node float costs, as a share of the whole.
+        evaluate: Runs a candidate over the evaluation data.
+        holds: Whether a candidate with such a score is within the budget.
+        limits: How long to search.
+        progress: Told the trials done and the most there can be.
+    """
+    search = _Search(workshop, start, evaluate, holds, limits, progress)
+    if not search.tries(Standing()) and search.may_go_on():
+        moves = moves_of(workshop, start, prices)
+        rungs = [rung for rung in moves.ladder(1.0) if _leaves_integers(workshop, start, rung)]
+        holding = search.climb(rungs)
+        if holding is not None:
+            search.put_back(holding, moves.standing, prices)
+    return search.result()
+
+
+def _leaves_integers(workshop: Workshop, start: Candidate, rung: Standing) -> bool:
+    decisions = workshop.annotations(start, rung.excluded).decisions.values()
+    return any(decision.form in INTEGER for decision in decisions)
+
+
+@dataclass(slots=True)
+class _Search:
+    """Tries sets of layers and remembers what came of it."""
+
+    workshop: Workshop
+    start: Candidate
+    evaluate: Callable[[Candidate], Score]
+    holds: Callable[[Candidate, Score], bool]
+    limits: Limits
+    progress: Callable[[int, int | None], None]
+    trials: list[Trial] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    best: Candidate | None = None
+    best_trial: Trial | None = None
+
+    def may_go_on(self) -> bool:
+        """Whether another trial is allowed."""
+        late = self.limits.seconds is not None and self.seconds() >= self.limits.seconds
+        return not self.trials or (len(self.trials) < self.limits.trials and not late)
+
+    def seconds(self) -> float:
+        """Since the search began."""
+        return time.perf_counter() - self.began
+
+    def tries(self, standing: Standing) -> bool:
+        """Whether the budget holds with these nodes left float."""
+        begun = self.seconds()
+        candidate = self.start
+        if standing.excluded:
+            choice = self.start.choice.with_excluded(standing.excluded, _REASON)
+            candidate = self.workshop.build(choice, like=self.start)
+        score = self.evaluate(candidate)
+        met = self.holds(candidate, score)
+        took = self.seconds() - begun
+        trial = Trial(len(standing.excluded), standing.price, score, candidate.sqnr_db, met, took)
+        self.trials.append(trial)
+        if self.best_trial is None or _is_better(trial, self.best_trial):
+            self.best, self.best_trial = candidate, trial
+        self.progress(len(self.trials), self.limits.trials)
+        return met
+
+    def climb(self, rungs: Sequence[Standing]) -> Standing | None:
+        """The lowest rung that holds, as far as trials allow; None if none was found."""
+        below, above, stride = -1, None, 1
+        while rungs and self.may_go_on() and above is None:
+            place = min(below + stride, len(rungs) - 1)
+            if self.tries(rungs[place]):
+                above = place
+            elif place == len(rungs) - 1:
+                return None
+            else:
+                below, stride = place, stride * 2
+        while above is not None and above - below > 1 and self.may_go_on():
+            place = (below + above) // 2
+            if self.tries(rungs[place]):
+                above = place
+            else:
+                below = place
+        return None if above is None else rungs[above]
+
+    def put_back(
+        self,
+        holding: Standing,
+        standing_of: Callable[[Sequence[str]], Standing],
+        prices: Mapping[str, float],
+    ) -> None:
+        """Try the dearest layers in integers again."""
+        dearest = sorted(holding.excluded, key=lambda name: -prices.get(name, 0.0))[:_DEAREST]
+        for name in dearest:
+            rest = standing_of([other for other in holding.excluded if other != name])
+            if rest.price < holding.price and self.may_go_on() and self.tries(rest):
+                holding = rest
+
+    def result(self) -> BudgetSearch:
+        """What was found."""
+        if self.best is None or self.best_trial is None:
+            raise ValueError("nothing was tried")
+        chosen = self.best_trial
+        return BudgetSearch(self.best, chosen.met, tuple(self.trials), chosen, self._reason(chosen))
+
+    def _reason(self, best: Trial) -> str:
+        if best.met and not best.excluded:
+            return "The budget holds with everything in integers that can be"
+        if best.met:
+            return (
+                f"{best.excluded} layers stay float to keep the budget, "
+                f"{best.price:.0%} of the cost of the whole; "
+                f"{len(self.trials)} candidates were tried"
+            )
+        bound = "no more trials were allowed" if not self.may_go_on() else "nothing else is left"
+        return (
+            f"No candidate keeps the budget: the best of {len(self.trials)} scores "
+            f"{best.score.candidate:.4f} against {best.score.fp32:.4f} in fp32, and {bound}"
+        )
+
+
+def _is_better(one: Trial, other: Trial) -> bool:
+    """Met before not met; of those that are met the cheaper, of the others the better score."""
+    if one.met != other.met:
+        return one.met
+    if one.met:
+        return one.price < other.price
+    return one.score.drop < other.score.drop

@@ -1,0 +1,109 @@
+"""A budget is kept with as little float as possible, in few trials, or said to be out of reach."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from edgeq.quantization.plan import NodeForm
+from edgeq.tuning import budget
+from edgeq.tuning.budget import Limits, keep_budget
+from edgeq.tuning.candidate import Choice
+from edgeq.tuning.moves import Standing
+from edgeq.validation.verdict import Score
+
+LAYERS = tuple(f"layer{number}" for number in range(12))
+
+
+@dataclass
+class Decision:
+    form: NodeForm
+
+
+@dataclass
+class Decided:
+    decisions: dict
+
+
+@dataclass
+class Built:
+    choice: Choice
+    sqnr_db: float = 20.0
+
+
+class Shop:
+    """Builds candidates of which only the choice matters."""
+
+    def __init__(self):
+        self.built = []
+
+    def build(self, choice, *, like):
+        self.built.append(tuple(choice.excluded))
+        return Built(choice)
+
+    def annotations(self, start, further):
+        forms = {n: NodeForm.FLOAT if n in further else NodeForm.STATIC for n in LAYERS}
+        return Decided({name: Decision(form) for name, form in forms.items()})
+
+
+class Ladder:
+    """Layers in the order of their names, each at the same price."""
+
+    def ladder(self, limit):
+        return (self.standing(LAYERS[: count + 1]) for count in range(len(LAYERS)))
+
+    def standing(self, excluded):
+        return Standing(tuple(excluded), len(excluded) / 20, len(excluded) / len(LAYERS))
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """Search where the layers named in ``needed`` have to be float for a score of 0.9."""
+    monkeypatch.setattr(budget, "moves_of", lambda workshop, start, prices: Ladder())
+
+    def run(needed, **limits):
+        def score(candidate):
+            lost = set(needed) - set(candidate.choice.excluded)
+            return Score("top1", 0.9, 0.9 - 0.01 * len(lost))
+
+        prices = dict.fromkeys(LAYERS, 1 / len(LAYERS))
+        start = Built(Choice(("minmax",)))
+        return keep_budget(
+            Shop(), start, prices, score, lambda _, s: s.drop <= 0.0, Limits(**limits)
+        )
+
+    return run
+
+
+def test_nothing_is_given_up_where_all_integers_keep_it(searched):
+    found = searched(())
+    assert found.met
+    assert not found.best.choice.excluded
+    assert len(found.trials) == 1
+
+
+def test_the_lowest_rung_that_holds_is_found(searched):
+    found = searched((LAYERS[4],), trials=8)
+    assert found.met
+    assert LAYERS[4] in found.best.choice.excluded
+    assert len(found.best.choice.excluded) <= 5
+    assert len(found.trials) <= 8
+
+
+def test_a_layer_that_is_not_needed_is_put_back(searched):
+    found = searched((LAYERS[1],), trials=20)
+    assert tuple(found.best.choice.excluded) == (LAYERS[1],)
+
+
+def test_a_budget_that_cannot_be_kept_is_said_to_be_so_with_the_best_that_was_found(searched):
+    found = searched((LAYERS[2], LAYERS[11], "elsewhere"))
+    assert not found.met
+    assert "No candidate keeps the budget" in found.reason
+    assert "nothing else is left" in found.reason
+    assert found.chosen.score.candidate == max(t.score.candidate for t in found.trials)
+
+
+def test_trials_and_time_are_bounded(searched):
+    few = searched((LAYERS[10],), trials=2)
+    assert len(few.trials) == 2
+    assert "no more trials were allowed" in few.reason
+    assert len(searched((LAYERS[10],), seconds=0.0).trials) == 1
