@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.metrics.fidelity import MAX_DB, sqnr_db
@@ -18,6 +18,32 @@ if TYPE_CHECKING:
     from edgeq.types import Array, Sample
 
 _WHAT = "the model beside its quantized version"
+
+
+@dataclass(frozen=True, slots=True)
+class Energies:
+    """Sums over samples.
+
+    Attributes:
+        signal: Of the squares of the reference.
+        noise: Of the squared errors; not finite where an error is no number.
+    """
+
+    signal: float
+    noise: float
+
+    @property
+    def known(self) -> bool:
+        """Whether any element was compared that is not zero."""
+        return self.signal != 0.0 or self.noise != 0.0
+
+    @property
+    def sqnr_db(self) -> float:
+        """The ratio of signal and noise in dB; -200 where the noise is not finite."""
+        return sqnr_db(self.signal, self.noise) if math.isfinite(self.noise) else -MAX_DB
+
+
+NOTHING = Energies(0.0, 0.0)
 
 
 class InnerErrors:
@@ -42,7 +68,7 @@ class InnerErrors:
         self._session = Session(model, config, what=_WHAT) if readings else None
         self._readings = readings
         self._fed = dict(fed or {})
-        self._sums: dict[Hashable, tuple[float, float]] = dict.fromkeys(readings, (0.0, 0.0))
+        self._sums = dict.fromkeys(readings, NOTHING)
 
     def add(self, sample: Sample, fed: Mapping[str, Array] | None = None) -> None:
         """Run on one more sample.
@@ -59,21 +85,16 @@ class InnerErrors:
         found = self._session.run({**self._fed, **(fed or {}), **sample})
         vectors = {name: vector.tolist() for name, vector in found.items()}
         for key, reading in self._readings.items():
-            signal = vectors[reading.signal.output][reading.signal.index]
-            noise = vectors[reading.noise.output][reading.noise.index]
+            signal, noise = (
+                vectors[place.output][place.index] for place in (reading.signal, reading.noise)
+            )
             # Where the reference itself is no number there is nothing to compare.
             if math.isfinite(signal):
                 before = self._sums[key]
-                self._sums[key] = (before[0] + signal, before[1] + noise)
+                self._sums[key] = Energies(before.signal + signal, before.noise + noise)
 
-    def take(self) -> dict[Hashable, tuple[float, float]]:
-        """Signal and noise of everything since the last time; what was never computed is 0, 0."""
+    def take(self) -> dict[Hashable, Energies]:
+        """Everything that was found since the last time."""
         found = self._sums
-        self._sums = dict.fromkeys(self._readings, (0.0, 0.0))
+        self._sums = dict.fromkeys(self._readings, NOTHING)
         return found
-
-
-def ratio_db(energies: tuple[float, float]) -> float:
-    """The ratio of signal and noise in dB; -200 where the noise is not finite."""
-    signal, noise = energies
-    return sqnr_db(signal, noise) if math.isfinite(noise) else -MAX_DB

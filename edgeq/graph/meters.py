@@ -18,7 +18,7 @@ from edgeq.graph.rewire import Names, add_initializer
 from edgeq.graph.walk import bodies, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from edgeq.graph.walk import Body
 
@@ -66,9 +66,9 @@ class Meters:
         self._flat: dict[ir.Graph, ir.Value] = {}
         self._terms: dict[ir.Graph, list[ir.Value]] = {}
         self._signals: dict[tuple[ir.Graph, ir.Value], ir.Value] = {}
-        self._wanted: dict[object, tuple[ir.Graph, ir.Value, ir.Value]] = {}
+        self._wanted: dict[Hashable, tuple[ir.Graph, ir.Value, ir.Value]] = {}
 
-    def compare(self, key: object, reference: ir.Value, other: ir.Value) -> None:
+    def compare(self, key: Hashable, reference: ir.Value, other: ir.Value) -> None:
         """Measure how far ``other`` is from ``reference``.
 
         Args:
@@ -88,7 +88,7 @@ class Meters:
         noise = self._squared(graph, difference, other)
         self._wanted[key] = (graph, self._signals[graph, reference], noise)
 
-    def finish(self) -> Mapping[object, Reading]:
+    def finish(self) -> dict[Hashable, Reading]:
         """Let the model return the sums and nothing else."""
         owners = bodies(self._model)
         self._model.graph.outputs.clear()

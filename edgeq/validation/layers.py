@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.calibration.inner_errors import InnerErrors, ratio_db
+from edgeq.calibration.inner_errors import InnerErrors
 from edgeq.graph import macs, shapes
 from edgeq.graph.beside import add_whole, settle
 from edgeq.graph.meters import Meters
@@ -86,7 +86,7 @@ def compare_layers(
     errors = InnerErrors(host, readings, config)
     for sample in samples:
         errors.add(sample)
-    ratios = {str(key): ratio_db(both) for key, both in errors.take().items() if any(both)}
+    ratios = {str(key): found.sqnr_db for key, found in errors.take().items() if found.known}
     before = lowest_before(prepared, ratios)
     return tuple(
         LayerFidelity(name, wanted[name], ratios[name], low) for name, low in before.items()

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration.inner_errors import InnerErrors, ratio_db
+from edgeq.calibration.inner_errors import NOTHING, InnerErrors
 from edgeq.graph import constants, macs, shapes
 from edgeq.graph.beside import add_segments, add_whole, settle
 from edgeq.graph.meters import Meters
 from edgeq.graph.rounded import Wanted, add_branches
 from edgeq.graph.walk import is_op, name_of, node_name, nodes, values
 from edgeq.ops import Constraint, rule_for
+from edgeq.types import QuantType
 from edgeq.validation.layers import LayerFidelity, lowest_before, node_behind
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
+    from edgeq.calibration.inner_errors import Energies
     from edgeq.graph.beside import Counterpart
     from edgeq.graph.rounded import Branches
     from edgeq.runtime.session import SessionConfig
     from edgeq.types import Array, Sample
-
-_Energies = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,9 +50,9 @@ class Rounding:
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest number that it can represent."""
-        limits = np.iinfo(self.zero_point.dtype)
-        scale, zero = float(self.scale), int(self.zero_point)
-        return scale * (limits.min - zero), scale * (limits.max - zero)
+        limits = QuantType(self.zero_point.dtype.name)
+        scale, zero = float(self.scale.item()), int(self.zero_point.item())
+        return scale * (limits.qmin - zero), scale * (limits.qmax - zero)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,16 @@ class _Built:
         self.readings = meters.finish()
         settle(self.model)
 
-    def told(self, reference: ir.Model, found: Mapping[Hashable, _Energies]) -> Sensitivity:
+    def told(self, reference: ir.Model, found: Mapping[Hashable, Energies]) -> Sensitivity:
         """From energies to ratios."""
-        seen = {key: energies for key, energies in found.items() if any(energies)}
+        seen = {key: energies for key, energies in found.items() if energies.known}
         ratios = {
-            self._node_of(pair): ratio_db(seen["whole", name])
+            self._node_of(pair): seen["whole", name].sqnr_db
             for name, pair in self._whole.items()
             if ("whole", name) in seen
         }
         alone = {
-            self._node_of(pair): ratio_db(seen["alone", name])
+            self._node_of(pair): seen["alone", name].sqnr_db
             for name, pair in self._pieces.items()
             if ("alone", name) in seen
         }
@@ -192,13 +192,13 @@ class _Built:
     def _node_of(self, pair: Counterpart) -> str:
         return node_behind(pair, self._makers)
 
-    def _values(self, seen: Mapping[Hashable, _Energies]) -> tuple[ValueFidelity, ...]:
+    def _values(self, seen: Mapping[Hashable, Energies]) -> tuple[ValueFidelity, ...]:
         found = []
         for name, branch in self._branches.items():
             if ("value", name) not in seen:
                 continue
             readers = {
-                reader.node: ratio_db(seen["reader", name, number])
+                reader.node: seen["reader", name, number].sqnr_db
                 for number, reader in enumerate(branch.readers)
                 if ("reader", name, number) in seen
             }
@@ -209,27 +209,27 @@ class _Built:
                 ValueFidelity(
                     name,
                     "" if producer is None else producer.op_type,
-                    ratio_db(seen["value", name]),
+                    seen["value", name].sqnr_db,
                     readers.get(worst),
                     worst,
-                    None if whole is None else ratio_db(whole),
+                    None if whole is None else whole.sqnr_db,
                 )
             )
         return tuple(found)
 
-    def _parts(self, seen: Mapping[Hashable, _Energies]) -> dict[str, Parts]:
+    def _parts(self, seen: Mapping[Hashable, Energies]) -> dict[str, Parts]:
         inputs: dict[str, dict[str, float]] = {}
         for name, branch in self._branches.items():
             for number, reader in enumerate(branch.readers):
-                noise = seen.get(("reader", name, number), (0.0, 0.0))[1]
+                noise = seen.get(("reader", name, number), NOTHING).noise
                 of = inputs.setdefault(reader.node, {})
                 of[name] = of.get(name, 0.0) + noise
         found = {}
         for name, pair in self._pieces.items():
             if ("alone", name) in seen:
                 node, written = self._node_of(pair), seen.get(("value", name))
-                output = None if written is None else (name, written[1])
-                found[node] = Parts(seen["alone", name][1], inputs.get(node, {}), output)
+                output = None if written is None else (name, written.noise)
+                found[node] = Parts(seen["alone", name].noise, inputs.get(node, {}), output)
         return found
 
 

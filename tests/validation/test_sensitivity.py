@@ -119,7 +119,7 @@ def test_nothing_but_sums_comes_out():
 
 def test_dynamic_layers():
     model = loader.load(models.mlp()).model
-    found, sensitivity = measured(model, models.rows(4))
+    _, sensitivity = measured(model, models.rows(4))
     rows = layers(sensitivity)
     assert list(rows) == ["first", "second"]
     assert all(30 < row.alone_db < 60 for row in rows.values())
