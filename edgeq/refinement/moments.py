@@ -1,0 +1,123 @@
+"""Second moments of what a layer reads, in the float model and in the quantized one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeq.types import FloatArray
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Moments:
+    """Sums over rows x of the float model and y of the quantized one.
+
+    Attributes:
+        count: Rows.
+        wanted: x, float64 [groups, n].
+        found: y, float64 [groups, n].
+        square: y y^T, float32 [groups, n, n].
+        cross: (x - y) y^T, float32 [groups, n, n].
+        floor: (W (x - y))^2, float64 [groups, outputs].
+    """
+
+    count: int
+    wanted: FloatArray
+    found: FloatArray
+    square: FloatArray
+    cross: FloatArray
+    floor: FloatArray
+
+    @classmethod
+    def over(
+        cls, matrix: FloatArray, rows: Iterable[tuple[FloatArray, FloatArray]]
+    ) -> Moments | None:
+        """Sum up; None without a row.
+
+        Args:
+            matrix: W, float32 [groups, outputs, n].
+            rows: Pairs of x and y, each [groups, rows, n].
+        """
+        total: Moments | None = None
+        for wanted, found in rows:
+            error = wanted - found
+            one = cls(
+                wanted.shape[1],
+                wanted.sum(1, dtype=np.float64),
+                found.sum(1, dtype=np.float64),
+                found.transpose(0, 2, 1) @ found,
+                error.transpose(0, 2, 1) @ found,
+                np.square(error @ matrix.transpose(0, 2, 1)).sum(1, dtype=np.float64),
+            )
+            total = one if total is None else total.joined(one, in_place=True)
+        return total
+
+    def joined(self, other: Moments, *, in_place: bool = False) -> Moments:
+        """The sums over the rows of both; ``in_place`` gives up the arrays of this one."""
+        names = ("wanted", "found", "square", "cross", "floor")
+        parts = [
+            np.add(getattr(self, name), getattr(other, name), out=getattr(self, name))
+            if in_place
+            else getattr(self, name) + getattr(other, name)
+            for name in names
+        ]
+        return Moments(self.count + other.count, *parts)
+
+    def centred(self, matrix: FloatArray) -> Moments:
+        """The same about the means, for a layer whose bias takes up whatever they leave."""
+        away = self.wanted - self.found
+        mean = self.found / self.count
+        return Moments(
+            self.count,
+            self.wanted,
+            self.found,
+            self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32),
+            self.cross - (away[:, :, None] * mean[:, None, :]).astype(np.float32),
+            self.floor - np.einsum("gon,gn->go", matrix, away) ** 2 / self.count,
+        )
+
+    def shrunk(self, rows_per_input: float) -> FloatArray:
+        """The squares with less of what lies off the diagonal, the fewer rows there are.
+
+        What few rows say of how inputs go together is mostly chance. It is believed by half where
+        there are ``rows_per_input`` of them (Ledoit and Wolf, 2004, for the idea).
+        """
+        n = self.square.shape[-1]
+        trust = np.float32(self.count / (self.count + rows_per_input * n))
+        shrunk: FloatArray = trust * self.square
+        diagonal = np.einsum("gnn->gn", shrunk)
+        diagonal[...] = np.einsum("gnn->gn", self.square)
+        return shrunk
+
+    def errors(self, matrix: FloatArray, made: FloatArray) -> FloatArray:
+        """Sum of squared differences of outputs W x and V y, float64 [groups, outputs].
+
+        Args:
+            matrix: W, [groups, outputs, n].
+            made: V, of the same shape.
+        """
+        off = np.asarray(matrix - made, np.float32)
+        own = np.einsum("gon,gon->go", off @ self.square, off, dtype=np.float64)
+        both = np.einsum(
+            "gon,gon->go", off @ self.cross.transpose(0, 2, 1), matrix, dtype=np.float64
+        )
+        return np.asarray(np.maximum(self.floor + 2 * both + own, 0.0))
+
+    def fitted(self, matrix: FloatArray, ridge: float) -> FloatArray:
+        """The weights V that bring V y closest to W x, held to W.
+
+        Args:
+            matrix: W, float32 [groups, outputs, n].
+            ridge: How much a deviation from W costs, in means of the diagonal.
+        """
+        n = matrix.shape[2]
+        power = np.einsum("gnn->g", self.square) / n
+        cost = (ridge * power + float(np.finfo(np.float32).tiny))[:, None, None]
+        held = self.square.astype(np.float64) + cost * np.eye(n)
+        pull = (matrix @ self.cross).transpose(0, 2, 1).astype(np.float64)
+        return np.asarray(matrix + np.linalg.solve(held, pull).transpose(0, 2, 1), np.float32)

@@ -1,0 +1,158 @@
+"""Learned rounding: weights move to the integers with which their layer errs least on samples.
+
+Closed form, layer by layer, without gradients. The target is what the float layer makes of what
+the float model feeds it; the inputs are those that the quantized model feeds it, behind layers that
+are done already, so that weights and bias also make up for errors that reach the layer (the aim of
+Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021). The wanted
+weights are a least-squares solution, held so close to the given ones as samples ask for that it was
+not made from; :mod:`edgeq.refinement.nearest` rounds them (Frantar et al., "GPTQ", 2022).
+
+Memory: what layers still have to read, of all samples (:mod:`edgeq.refinement.stepwise`), and six
+matrices [n, n] of one layer at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.quantization import affine
+from edgeq.refinement.empirical_bias import best_bias
+from edgeq.refinement.layers import Walk
+from edgeq.refinement.moments import Moments
+from edgeq.refinement.nearest import Grid, round_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.quantization.plan import QuantPlan
+    from edgeq.refinement.layers import Visit
+    from edgeq.types import FloatArray, Sample
+
+_ROWS_PER_INPUT = 4
+_LEAST_ROWS, _MOST_ROWS = 1024, 8192
+_RIDGES = (0.05, 0.5, 5.0)
+_BELIEVED_BY_HALF = 1.0
+_WORTH_FITTING = 0.98
+"""Fitted weights have to take so much off the error on other samples, or they are let alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedLayer:
+    """What became of a layer.
+
+    Attributes:
+        node: Its name.
+        before: Mean squared error of its outputs under plain rounding, on the samples.
+        after: The same with learned rounding.
+    """
+
+    node: str
+    before: float
+    after: float
+
+    @property
+    def gain_db(self) -> float:
+        """How much the error fell, in dB."""
+        tiny = float(np.finfo(np.float32).tiny)
+        return 10 * math.log10(max(self.before, tiny) / max(self.after, tiny))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rounded:
+    """A model whose weights lie on the grids of a plan.
+
+    Attributes:
+        model: A copy of the model that was given. The plan holds for it, too.
+        layers: What became of each layer that was looked at.
+    """
+
+    model: ir.Model
+    layers: tuple[RoundedLayer, ...]
+
+
+def round_weights(
+    base: ir.Model, plan: QuantPlan, samples: Sequence[Sample], *, threads: int = 0
+) -> Rounded:
+    """Choose the integers of weights by the outputs of their layers.
+
+    Layers inside of bodies and those that share their weight keep it.
+
+    Args:
+        base: The float model that the plan was made for; not changed.
+        plan: The numbers; scales stay as they are.
+        samples: What to learn from.
+        threads: Threads of onnxruntime.
+
+    Returns:
+        A model whose weights insertion rounds to exactly the chosen integers.
+    """
+    walk = Walk(base, plan, samples, threads=threads)
+    done = []
+    for visit in walk.visits():
+        integers, report = _rounded(visit)
+        made = integers * visit.layer.grid_scale()
+        walk.put(visit.layer, integers, best_bias(visit, made))
+        done.append(report)
+    return Rounded(walk.model, tuple(done))
+
+
+def _rounded(visit: Visit) -> tuple[FloatArray, RoundedLayer]:
+    """The integers of a layer, and what they help."""
+    layer = visit.layer
+    matrix, (half, moments) = layer.matrix, _moments(visit)
+    plain = layer.as_matrix(
+        affine.quantize(layer.weight, layer.params).astype(np.float32)
+        - affine.aligned(layer.params, layer.weight.ndim)[1]
+    )
+    # Reduced ranges are not exceeded either: no integer is larger than plain rounding's largest.
+    grid = Grid(layer.grid_scale(), float(np.abs(plain).max(initial=0.0)))
+    target = _target(matrix, half, moments)
+    integers = round_matrix(target, moments.shrunk(_BELIEVED_BY_HALF), grid, plain)
+    before = moments.errors(matrix, plain * grid.scale)
+    after = moments.errors(matrix, integers * grid.scale)
+    integers = np.where((after < before)[..., None], integers, plain)
+    after = np.minimum(after, before)
+    report = RoundedLayer(
+        layer.name, float(before.mean() / moments.count), float(after.mean() / moments.count)
+    )
+    return integers, report
+
+
+def _moments(visit: Visit) -> tuple[tuple[Moments, Moments] | None, Moments]:
+    """Moments over every second sample and over the others, and over all."""
+    layer = visit.layer
+    n = layer.matrix.shape[2]
+    most = min(max(_ROWS_PER_INPUT * n, _LEAST_ROWS), _MOST_ROWS)
+    halves = [
+        Moments.over(layer.matrix, islice(visit.rows(most), start, None, 2)) for start in (0, 1)
+    ]
+    there = [half for half in halves if half is not None]
+    total = there[0] if len(there) == 1 else there[0].joined(there[1])
+    if layer.bias is not None:
+        there = [half.centred(layer.matrix) for half in there]
+        total = total.centred(layer.matrix)
+    return (None if len(there) == 1 else (there[0], there[1])), total
+
+
+def _target(
+    matrix: FloatArray, halves: tuple[Moments, Moments] | None, moments: Moments
+) -> FloatArray:
+    """Weights fitted to the inputs of the quantized model, as far as other samples approve."""
+    if halves is None:
+        return matrix
+    learned, judged = halves
+    errors = {
+        ridge: float(judged.errors(matrix, learned.fitted(matrix, ridge)).sum())
+        for ridge in _RIDGES
+    }
+    best = min(errors, key=errors.__getitem__)
+    if errors[best] > _WORTH_FITTING * float(judged.errors(matrix, matrix).sum()):
+        return matrix
+    return moments.fitted(matrix, best)

@@ -1,0 +1,84 @@
+"""Moments stand for the rows they were made of."""
+
+import numpy as np
+import pytest
+
+from edgeq.refinement.moments import Moments
+
+
+def pairs(seed=0, groups=2, n=5, counts=(30, 20)):
+    """Rows of the float model and of the quantized one, sample by sample."""
+    generator = np.random.default_rng(seed)
+    for rows in counts:
+        wanted = generator.standard_normal((groups, rows, n)) + 1
+        found = 0.9 * wanted + 0.1 * generator.standard_normal(wanted.shape) + 0.2
+        yield wanted.astype(np.float32), found.astype(np.float32)
+
+
+def matrices(seed=9, groups=2, outputs=3, n=5):
+    generator = np.random.default_rng(seed)
+    made = (generator.standard_normal((2, groups, outputs, n))).astype(np.float32)
+    return made[0], made[0] + made[1] / 10
+
+
+def turned(matrix):
+    return matrix.astype(np.float64).transpose(0, 2, 1)
+
+
+def stacked():
+    return (np.concatenate(part, axis=1).astype(np.float64) for part in zip(*pairs(), strict=True))
+
+
+def test_errors_are_those_of_the_rows():
+    right, left = matrices()
+    wanted, found = stacked()
+    want = np.square(wanted @ turned(right) - found @ turned(left)).sum(1)
+    moments = Moments.over(right, pairs())
+    np.testing.assert_allclose(moments.errors(right, left), want, rtol=1e-4)
+    assert moments.count == 50
+
+
+def test_centred_errors_are_those_behind_the_best_bias():
+    right, left = matrices()
+    wanted, found = stacked()
+    error = wanted @ turned(right) - found @ turned(left)
+    want = np.square(error - error.mean(1, keepdims=True)).sum(1)
+    got = Moments.over(right, pairs()).centred(right).errors(right, left)
+    np.testing.assert_allclose(got, want, rtol=1e-3)
+
+
+def test_parts_join_to_the_whole():
+    right, left = matrices()
+    every = list(pairs())
+    one, other = (Moments.over(right, [pair]) for pair in every)
+    whole = Moments.over(right, every)
+    np.testing.assert_allclose(
+        one.joined(other).errors(right, left), whole.errors(right, left), rtol=1e-4
+    )
+    assert Moments.over(right, []) is None
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.1, 1e6])
+def test_fitted_weights_err_less_the_freer_they_are(ridge):
+    right, _ = matrices()
+    moments = Moments.over(right, pairs())
+    fitted = moments.fitted(right, ridge)
+    assert moments.errors(right, fitted).sum() <= moments.errors(right, right).sum() * 1.0001
+    if ridge < 1e-3:
+        wanted, found = stacked()
+        best = np.stack([np.linalg.lstsq(f, w @ r.T, rcond=None)[0].T
+                         for f, w, r in zip(found, wanted, right, strict=True)])  # fmt: skip
+        np.testing.assert_allclose(fitted, best, atol=1e-3)
+    if ridge > 1e3:
+        np.testing.assert_allclose(fitted, right, atol=1e-4)
+
+
+def test_few_rows_are_believed_less():
+    right, _ = matrices()
+    moments = Moments.over(right, pairs(counts=(5,)))
+    shrunk = moments.shrunk(1.0)
+    off = ~np.eye(5, dtype=bool)
+    np.testing.assert_allclose(shrunk[:, off], moments.square[:, off] / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.einsum("gnn->gn", shrunk), np.einsum("gnn->gn", moments.square), rtol=1e-6
+    )
