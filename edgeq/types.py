@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,6 +19,9 @@ Sample: TypeAlias = "Mapping[str, Array]"
 """What the model is fed once: input name -> array, shaped exactly as the model takes it."""
 
 
+_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32}
+
+
 class QuantType(enum.Enum):
     """An integer storage type. Named as in the ONNX ``TensorProto`` data types."""
 
@@ -30,12 +34,12 @@ class QuantType(enum.Enum):
     @property
     def bits(self) -> int:
         """Width in bits."""
-        return int(self.value.removeprefix("u").removeprefix("int"))
+        return _BITS[self.value]
 
     @property
     def signed(self) -> bool:
         """Whether negative numbers can be stored."""
-        return not self.value.startswith("u")
+        return self.value[0] != "u"
 
     @property
     def qmin(self) -> int:
@@ -151,7 +155,7 @@ class TensorRange:
     high: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise ValueError(f"not a range: [{self.low}, {self.high}]")
 
     def union(self, other: TensorRange) -> TensorRange:

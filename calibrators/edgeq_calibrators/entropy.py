@@ -28,8 +28,10 @@ outermost ones wherever there are outliers; were Q empty there, the divergence w
 however few they are. The part, though not the way of spreading it, is that of MXNet
 (``_smooth_distribution``) and onnxruntime (``smooth_distribution`` in calibrate.py)."""
 
-_CANDIDATES = 48  # thresholds between which what the inner levels lose is interpolated
-_BEST = 24  # thresholds that are judged exactly then
+_THRESHOLDS = 128
+"""Evenly spaced thresholds that are judged, all of them: 0.8 % of the reach apart, as the bins of
+the statistics are wide there, which do not tell more of them apart."""
+
 # Divergences that are computed at once: arrays beyond 64 KiB can cost new memory each time.
 _TOGETHER = 24
 _NOTHING = 1e-15  # part of the mass that rounding alone can leave
@@ -63,7 +65,8 @@ class Entropy:
     requires: ClassVar[frozenset[StatisticKind]] = frozenset({StatisticKind.HISTOGRAM})
     source: ClassVar[str] = (
         "Migacz 2017, 8-bit Inference with TensorRT (NVIDIA GTC 2017, S7310); signed values "
-        "and smoothing after onnxruntime and MXNet, zeros left out after NVIDIA's pytorch-quantization"
+        "and smoothing after onnxruntime and MXNet, zeros left out after NVIDIA's "
+        "pytorch-quantization"
     )
 
     def __post_init__(self) -> None:
@@ -145,9 +148,7 @@ class Divergence:
         # Mass as the real part, occupied bins as the imaginary one: looked up at once.
         self._each = self._counts + 1j * (self._counts > 0)
         self._both = np.concatenate([[0.0], np.cumsum(self._each[:-1])])
-        self._xlogx = _xlogx(self._counts)
-        self._entropy = np.concatenate([[0.0], np.cumsum(self._xlogx[:-1])])
-        self._total = float(self._both[-1].real)
+        self._entropy = np.concatenate([[0.0], np.cumsum(_xlogx(counts))])
 
     @classmethod
     def of(
@@ -176,7 +177,8 @@ class Divergence:
     @property
     def widths(self) -> NDArray[np.int64]:
         """The thresholds there are, in bins from zero, descending."""
-        widths = np.arange(self._bins, 0, -1, dtype=np.int64)
+        step = max(self._bins // _THRESHOLDS, 1)
+        widths = np.arange(self._bins, 0, -step, dtype=np.int64)
         starts, ends = self._ends(widths)
         return widths[ends - starts >= self._levels]
 
@@ -184,91 +186,56 @@ class Divergence:
         """KL(P, Q) in nats for each threshold, float64 [widths]; infinite where nothing is within.
 
         Args:
-            widths: Thresholds, of :attr:`widths`.
+            widths: Thresholds in bins from zero, each with as many bins within as there are levels.
         """
-        return self._outer(widths) + self._inner(widths)
+        parts = (widths[k : k + _TOGETHER] for k in range(0, widths.size, _TOGETHER))
+        return np.concatenate([np.zeros(0), *map(self._some, parts)])
 
     def search(self) -> int:
-        """The threshold of the least divergence, the widest among equals.
-
-        The divergence jumps from one threshold to the next, by what happens in the outermost bins;
-        the levels between lose more and more smoothly. So the former is computed for all, the
-        latter for a few and interpolated; and the best are then judged exactly.
-        """
+        """The threshold of the least divergence, the widest among equals."""
         widths = self.widths
-        few = widths[np.unique(np.linspace(0, widths.size - 1, _CANDIDATES).astype(np.int64))]
-        between = np.interp(-widths, -few, self._inner(few))
-        outer = self._outer(widths)
-        best = np.sort(np.argsort(outer + between, kind="stable")[:_BEST])
-        found = outer[best] + self._inner(widths[best])
-        return int(widths[best[int(np.argmin(found))]])
+        return int(widths[int(np.argmin(self(widths)))])
 
     def _ends(self, widths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         below, above = self._sides
         return self._bins - np.minimum(widths, below), self._bins + np.minimum(widths, above)
 
-    def _outer(self, widths: NDArray[np.int64]) -> Floats:
-        """The part of the first and the last level, and of the constants."""
+    def _some(self, widths: NDArray[np.int64]) -> Floats:
         starts, ends = self._ends(widths)
-        below = self._both.real[starts]
-        within = self._both.real[ends] - below
-        beyond = np.stack([below, self._total - below - within], axis=1)
-        outermost = np.stack([starts, ends - 1], axis=1)
-        edges = self._edges(starts, ends, np.array([0, 1, self._levels - 1, self._levels]))
-        levels = np.diff(self._below(edges), axis=1)[:, ::2]
-        own = np.diff(self._entropy_below(edges), axis=1)[:, ::2]
-        own += _xlogx(self._counts[outermost] + beyond) - self._xlogx[outermost]
+        total = float(self._both[-1].real)
+        under = self._both.real[starts]
+        over = total - self._both.real[ends]
+        within = total - under - over
+        first, last = self._counts[starts], self._counts[ends - 1]
+        mass, occupied = self._levels_of(starts, ends)
         # The outermost bins count as occupied when the outliers were put there.
-        occupied = levels.imag + ((self._counts[outermost] == 0) & (beyond > 0))
-        mass = np.maximum(levels.real, 0.0)
-        log_q = self._log(mass, occupied, within[:, None])
-        lost = (own - (mass + beyond) * log_q).sum(axis=1)
+        occupied[:, 0] += (first == 0) & (under > 0)
+        occupied[:, -1] += (last == 0) & (over > 0)
+        own = self._entropy[ends] - self._entropy[starts]
+        own += _xlogx(first + under) - _xlogx(first) + _xlogx(last + over) - _xlogx(last)
+        mass[mass <= _NOTHING * total] = 0.0
+        log_q = mass + (within * (EPSILON / self._levels))[:, None]
+        log_q /= np.maximum(occupied, _NOTHING, out=occupied)
+        np.log(np.maximum(log_q, np.finfo(np.float64).smallest_normal, out=log_q), out=log_q)
+        cross = np.einsum("ij,ij->i", mass, log_q) + under * log_q[:, 0] + over * log_q[:, -1]
         with np.errstate(divide="ignore"):
-            constant = np.log(within * (1.0 + EPSILON)) - np.log(self._total)
-        return np.where(within > 0.0, lost / self._total + constant, np.inf)
+            divergence = (own - cross) / total + np.log(within * (1.0 + EPSILON)) - np.log(total)
+        return np.where(within > _NOTHING * total, divergence, np.inf)
 
-    def _inner(self, widths: NDArray[np.int64]) -> Floats:
-        """The part of the levels between: what averaging over them loses."""
-        numbers = np.arange(1, self._levels)
-        lost = [np.zeros(0)]
-        for k in range(0, widths.size, _TOGETHER):
-            starts, ends = self._ends(widths[k : k + _TOGETHER])
-            edges = self._edges(starts, ends, numbers)
-            levels = np.diff(self._below(edges), axis=1)
-            entropy = self._entropy_below(edges[:, [0, -1]])
-            mass = levels.real.copy()
-            mass[mass <= _NOTHING * self._total] = 0.0
-            within = (self._both[ends] - self._both[starts]).real
-            log_q = self._log(mass, levels.imag, within[:, None])
-            own = entropy[:, 1] - entropy[:, 0]
-            lost.append((own - np.einsum("ij,ij->i", mass, log_q)) / self._total)
-        return np.concatenate(lost)
-
-    def _edges(
-        self, starts: NDArray[np.int64], ends: NDArray[np.int64], numbers: NDArray[np.int64]
-    ) -> Floats:
-        """Where levels of these numbers begin, in bins, float64 [intervals, numbers]."""
-        return starts[:, None] + numbers * ((ends - starts) / self._levels)[:, None]
-
-    def _below(self, edges: Floats) -> NDArray[np.complex128]:
-        """Mass and occupied bins below each edge, linear inside a bin."""
+    def _levels_of(
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[Floats, Floats]:
+        """Mass and occupied bins of each level, float64 [intervals, levels]."""
+        edges = np.arange(self._levels + 1) * ((ends - starts) / self._levels)[:, None]
+        edges += starts[:, None]
+        edges[:, -1] = ends
         bins = edges.astype(np.int64)
-        below: NDArray[np.complex128] = self._each[bins]
-        below *= edges - bins
+        edges -= bins
+        below = self._each[bins]
+        below *= edges
         below += self._both[bins]
-        return below
-
-    def _entropy_below(self, edges: Floats) -> Floats:
-        """Sums of x log x below each edge, likewise."""
-        bins = edges.astype(np.int64)
-        below: Floats = self._entropy[bins] + (edges - bins) * self._xlogx[bins]
-        return below
-
-    def _log(self, mass: Floats, occupied: Floats, within: Floats) -> Floats:
-        """Log of Q, up to a constant; zero where nothing is occupied."""
-        share = mass + within * (EPSILON / self._levels)
-        empty = (occupied <= _NOTHING * self._bins) | (share <= 0.0)
-        return np.log(np.where(empty, 1.0, share) / np.where(empty, 1.0, occupied))
+        levels = below[:, 1:] - below[:, :-1]
+        return levels.real.copy(), levels.imag.copy()
 
 
 def _xlogx(x: Floats) -> Floats:

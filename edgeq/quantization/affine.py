@@ -42,9 +42,10 @@ def params_for_range(bounds: TensorRange, spec: QuantSpec) -> QuantParams:
     low, high = min(bounds.low, 0.0), max(bounds.high, 0.0)
     if spec.symmetric:
         return _symmetric(np.asarray(max(-low, high)), spec)
-    steps = spec.qmax - spec.qmin
-    scale = np.float32(max((high - low) / steps, SMALLEST_SCALE)) if high > low else np.float32(1)
-    zero_point = np.clip(np.rint(spec.qmin - low / float(scale)), spec.qmin, spec.qmax)
+    least, most = spec.qmin, spec.qmax
+    step = max((high - low) / (most - least), SMALLEST_SCALE)
+    scale = np.float32(step) if high > low else np.float32(1)
+    zero_point = min(max(round(least - low / float(scale)), least), most)
     return QuantParams(np.asarray(scale, np.float32), np.asarray(zero_point, np.int64), spec.dtype)
 
 

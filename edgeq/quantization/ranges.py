@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -182,11 +183,12 @@ class _Distribution:
     def of(cls, histogram: Histogram, useful: tuple[float, float]) -> _Distribution:
         centers = (histogram.edges_low + histogram.edges_high) / 2
         np.clip(centers, *useful, out=centers)
-        counts = histogram.counts * (centers != 0.0)
         moments = np.zeros((3, centers.size + 1))
-        firsts = counts * centers
-        for row, moment in zip(moments, (counts, firsts, firsts * centers), strict=True):
-            np.cumsum(moment, out=row[1:])
+        each = moments[:, 1:]
+        np.multiply(histogram.counts, centers != 0.0, out=each[0])
+        np.multiply(each[0], centers, out=each[1])
+        np.multiply(each[1], centers, out=each[2])
+        np.cumsum(each, axis=1, out=each)
         return cls(centers, moments)
 
     def sqnr_db(self, bounds: TensorRange, spec: QuantSpec) -> float:
@@ -194,18 +196,19 @@ class _Distribution:
         params = affine.params_for_range(bounds, spec)
         step, zero = float(params.scale), int(params.zero_point)
         low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)
-        start = int(np.searchsorted(self.centers, low))
-        stop = int(np.searchsorted(self.centers, high, side="right"))
-        whole = self.moments[:, -1]
-        rounded = float(self.moments[0, stop] - self.moments[0, start]) * step * step / 12
-        clipped = _about(low, self.moments[:, start]) + _about(high, whole - self.moments[:, stop])
-        noise, signal = rounded + clipped, float(whole[2])
+        start = int(self.centers.searchsorted(low))
+        stop = int(self.centers.searchsorted(high, side="right"))
+        below, until = self.moments[:, start].tolist(), self.moments[:, stop].tolist()
+        whole = self.moments[:, -1].tolist()
+        rounded = (until[0] - below[0]) * step * step / 12
+        above = [all_of - part for all_of, part in zip(whole, until, strict=True)]
+        noise, signal = rounded + _about(low, below) + _about(high, above), whole[2]
         if noise <= 0.0 or signal <= 0.0:
             return 200.0
-        return float(10 * np.log10(signal / noise))
+        return 10 * math.log10(signal / noise)
 
 
-def _about(bound: float, moments: NDArray[np.float64]) -> float:
+def _about(bound: float, moments: list[float]) -> float:
     """Sum of counts * (center - bound)**2."""
-    mass, first, second = moments.tolist()
-    return float(max(second - 2.0 * bound * first + bound * bound * mass, 0.0))
+    mass, first, second = moments
+    return max(second - 2.0 * bound * first + bound * bound * mass, 0.0)
