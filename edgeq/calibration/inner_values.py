@@ -39,21 +39,31 @@ class Summary:
 
     Attributes:
         size: Number of elements.
-        minimum: Exact.
-        maximum: Exact.
-        total: Sum as the runtime makes it, in float32.
+        minima: Elements of which the least is that of all.
+        maxima: Elements of which the greatest is that of all.
+        total: Sum as the runtime makes it, in float32; finite only if all elements are.
         part: The evenly spaced elements that enter the histogram.
         tails: The stretches with the extremes, which enter it, too.
-        channels: Minima and maxima of the channels, [..., channels]; None where the value has none.
+        by_channel: Whether ``minima`` and ``maxima`` are those of the channels, [..., channels].
     """
 
     size: int
-    minimum: float
-    maximum: float
+    minima: Array
+    maxima: Array
     total: float
     part: Array
     tails: Tails
-    channels: tuple[Array, Array] | None = None
+    by_channel: bool
+
+    @property
+    def extrema(self) -> tuple[float, float]:
+        """Exact minimum and maximum."""
+        return float(self.minima.min()), float(self.maxima.max())
+
+    @property
+    def channels(self) -> tuple[Array, Array] | None:
+        """Minima and maxima of the channels, [..., channels]; None where the value has none."""
+        return (self.minima, self.maxima) if self.by_channel else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,9 @@ class InnerValues:
         self._fixed = tuple(size for size in known if size is not None)
         self._sizes: dict[object, tuple[int, ...]] = {}
         self._usual: int | None = None
+        self._planned: tuple[int, ...] | None = None
+        self._plan: dict[str, Array] = {}
+        self._steps: list[tuple[str, int]] = []
         self._session: Session | None = None
         if exposed.outputs:
             self._session = Session(exposed.model, self._config, what=_WHAT)
@@ -141,7 +154,7 @@ class InnerValues:
             # Reducing may fail where the model itself does not: on a value without elements.
             return Findings(self._run_whole(sample, list(self._outputs)), {})
         # NaN may pass the extrema unnoticed, but not the sum, which may also just be too large.
-        doubtful = [name for name, found in summaries.items() if not _is_finite(found)]
+        doubtful = [name for name, found in summaries.items() if not math.isfinite(found.total)]
         arrays = {
             name: results[self._small[output]][0]
             for name, output in self._outputs.items()
@@ -183,19 +196,29 @@ class InnerValues:
         self, session: Session, sample: Sample, sizes: Sequence[int], index: int, *, sure: bool
     ) -> dict[str, Array] | None:
         """A run for values of these sizes; None where it fails, and other sizes may be why."""
-        feed = dict(sample)
-        for one, size in zip(self._condensed.values(), sizes, strict=True):
-            step = coprime_stride(max(size, 1), self._limit)
-            length, top = stretches(size, self._limit, one.within)
-            # One stretch of all where there is no other: the extrema are still asked for.
-            cut = (length, max(top, 1)) if step > 1 else None
-            self._feed(feed, one, index % step, step, cut)
+        feed = {**sample, **self._foreseen(tuple(sizes))}
+        for start, step in self._steps:
+            feed[start] = np.array([index % step], np.int64)
         try:
             return session.run(feed)
         except DataError:
             if sure:
                 raise
             return None
+
+    def _foreseen(self, sizes: tuple[int, ...]) -> dict[str, Array]:
+        """What values of these sizes are condensed by in every sample; most samples are alike."""
+        if self._planned == sizes:
+            return self._plan
+        self._planned, self._plan, self._steps = sizes, {}, []
+        for one, size in zip(self._condensed.values(), sizes, strict=True):
+            step = coprime_stride(max(size, 1), self._limit)
+            length, top = stretches(size, self._limit, one.within)
+            # One stretch of all where there is no other: the extrema are still asked for.
+            cut = (length, max(top, 1)) if step > 1 else None
+            self._feed(self._plan, one, 0, step, cut)
+            self._steps.append((one.start, step))
+        return self._plan
 
     def _run_by(self, session: Session, sample: Sample, step: int) -> dict[str, Array]:
         """A run for values of any size."""
@@ -239,13 +262,12 @@ class InnerValues:
             if index is not None or stride == 1:
                 # What is at hand whole was not cut into stretches.
                 tails = Tails.of(part, self._limit, one.within)
-                extrema = float(part.min(initial=np.inf)), float(part.max(initial=-np.inf))
+                low, high = (low, high) if one.channels else (part, part)
             else:
                 tails = _tails(results, one)
-                extrema = float(low.min()), float(high.max())
             part = part if index is None else part[index % stride :: stride]
-            total, channels = float(results[one.total]), (low, high) if one.channels else None
-            found[name] = Summary(size, *extrema, total, part, tails, channels)
+            total = float(results[one.total])
+            found[name] = Summary(size, low, high, total, part, tails, one.channels)
         return found
 
 
@@ -263,8 +285,3 @@ def _size(one: Condensed, results: Mapping[str, Array]) -> int:
     if one.elements is not None:
         return one.elements
     return int(results[one.size or ""])
-
-
-def _is_finite(found: Summary) -> bool:
-    numbers = (found.minimum, found.maximum, found.total)
-    return not found.size or all(math.isfinite(each) for each in numbers)

@@ -74,7 +74,7 @@ class Observed:
                 self._guarded(name, lambda n=name, a=array: self._statistics[n].update(index, a))  # type: ignore[misc]
         for name, found in summaries.items():
             if name not in self._infinite:
-                extrema = found.minimum, found.maximum
+                extrema = found.extrema if found.size else (0.0, 0.0)
                 self._statistics[name].update_summary(
                     index,
                     found.size,
