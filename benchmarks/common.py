@@ -75,8 +75,15 @@ class Entry:
 
     def samples(self, count: int) -> list[Sample]:
         """The first ``count`` calibration samples, in memory."""
+        return self._read(self.calib, count)
+
+    def held_out(self, count: int) -> list[Sample]:
+        """The first ``count`` samples that calibration never sees, in memory."""
+        return self._read(self.eval, count)
+
+    def _read(self, data: Path, count: int) -> list[Sample]:
         specs = input_specs(loader.load(self.model).model)
-        return list(open_source(self.calib, specs, max_samples=count))
+        return list(open_source(data, specs, max_samples=count))
 
 
 def read_set(folder: Path, names: str | None) -> list[Entry]:
