@@ -78,7 +78,12 @@ class Rounded:
 
 
 def round_weights(
-    base: ir.Model, plan: QuantPlan, samples: Sequence[Sample], *, threads: int = 0
+    base: ir.Model,
+    plan: QuantPlan,
+    samples: Sequence[Sample],
+    *,
+    with_biases: bool = True,
+    threads: int = 0,
 ) -> Rounded:
     """Choose the integers of weights by the outputs of their layers.
 
@@ -88,6 +93,7 @@ def round_weights(
         base: The float model that the plan was made for; not changed.
         plan: The numbers; scales stay as they are.
         samples: What to learn from.
+        with_biases: Whether biases make up for what weights leave; else they stay.
         threads: Threads of onnxruntime.
 
     Returns:
@@ -96,17 +102,17 @@ def round_weights(
     walk = Walk(base, plan, samples, threads=threads)
     done = []
     for visit in walk.visits():
-        integers, report = _rounded(visit)
+        integers, report = _rounded(visit, with_biases=with_biases)
         made = integers * visit.layer.grid_scale()
-        walk.put(visit.layer, integers, best_bias(visit, made))
+        walk.put(visit.layer, integers, best_bias(visit, made) if with_biases else None)
         done.append(report)
     return Rounded(walk.model, tuple(done))
 
 
-def _rounded(visit: Visit) -> tuple[FloatArray, RoundedLayer]:
+def _rounded(visit: Visit, *, with_biases: bool) -> tuple[FloatArray, RoundedLayer]:
     """The integers of a layer, and what they help."""
     layer = visit.layer
-    matrix, (half, moments) = layer.matrix, _moments(visit)
+    matrix, (half, moments) = layer.matrix, _moments(visit, with_biases=with_biases)
     plain = layer.as_matrix(
         affine.quantize(layer.weight, layer.params).astype(np.float32)
         - affine.aligned(layer.params, layer.weight.ndim)[1]
@@ -125,7 +131,7 @@ def _rounded(visit: Visit) -> tuple[FloatArray, RoundedLayer]:
     return integers, report
 
 
-def _moments(visit: Visit) -> tuple[tuple[Moments, Moments] | None, Moments]:
+def _moments(visit: Visit, *, with_biases: bool) -> tuple[tuple[Moments, Moments] | None, Moments]:
     """Moments over every second sample and over the others, and over all."""
     layer = visit.layer
     n = layer.matrix.shape[2]
@@ -135,7 +141,7 @@ def _moments(visit: Visit) -> tuple[tuple[Moments, Moments] | None, Moments]:
     ]
     there = [half for half in halves if half is not None]
     total = there[0] if len(there) == 1 else there[0].joined(there[1])
-    if layer.bias is not None:
+    if layer.bias is not None and with_biases:
         there = [half.centred(layer.matrix) for half in there]
         total = total.centred(layer.matrix)
     return (None if len(there) == 1 else (there[0], there[1])), total

@@ -147,3 +147,16 @@ def test_one_sample_is_enough():
     found = graphs.quantize(model, samples)
     rounded = round_weights(model, found.plan, samples[:1])
     assert Session(insert(rounded.model, found.plan)).run(samples[1])["z"].shape == (2, 6)
+
+
+def test_biases_stay_on_request():
+    model = chain()
+    samples = correlated(model)
+    found = graphs.quantize(model, samples)
+    for wanted, names in (
+        (False, ["b", "c", "e"]),
+        (True, ["b_refined", "c_refined", "e_refined"]),
+    ):
+        made = round_weights(model, found.plan, samples, with_biases=wanted).model
+        layers = [node for node in made.graph if node.op_type in ("Conv", "Gemm")]
+        assert [node.inputs[2].name for node in layers] == names
