@@ -81,7 +81,7 @@ def render(
     parts.append(_channels(values) if channels else _values(values, blocks))
     if pattern is not None:
         parts += [_ranges(value) for value in values if value.ranges]
-    return paragraphs([*parts, _worst(values)])
+    return paragraphs([*parts, _worst(values), None if channels else _dead(values)])
 
 
 def bars(counts: Sequence[int], blocks: str = BLOCKS) -> str:
@@ -92,9 +92,7 @@ def bars(counts: Sequence[int], blocks: str = BLOCKS) -> str:
 
 
 def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
-    numbers: tuple[str, ...] = ("elements", "min", "max", "zeros", "outliers")
-    dead = any(value.channels and value.channels.dead for value in values)
-    numbers += ("dead channels",) if dead else ()
+    numbers = ("elements", "min", "max", "zeros", "outliers")
     made = table("Values", "value", *numbers, numbers=numbers)
     made.add_column("min to max", no_wrap=True)
     for value in values:
@@ -105,7 +103,6 @@ def _values(values: Sequence[ValueFacts], blocks: str) -> RenderableType:
             _number(value.maximum),
             "" if value.zero_fraction is None else f"{value.zero_fraction:.0%}",
             "" if value.outlier_ratio is None else f"{value.outlier_ratio:.1f}x",
-            *((_dead(value),) if dead else ()),
             plain(bars(value.bars, blocks)),
         )
     return made
@@ -133,9 +130,14 @@ def _channels(values: Sequence[ValueFacts]) -> RenderableType:
     return made
 
 
-def _dead(value: ValueFacts) -> str:
-    found = value.channels
-    return "" if found is None else f"{len(found.dead)} of {found.count}"
+def _dead(values: Sequence[ValueFacts]) -> RenderableType | None:
+    """In one sentence, which values have dead channels, most of them first."""
+    having = [(value.name, value.channels) for value in values if value.channels is not None]
+    ordered = sorted(having, key=lambda pair: -len(pair[1].dead) / pair[1].count)
+    told = [f"{name} {len(found.dead)} of {found.count}" for name, found in ordered if found.dead]
+    if not told:
+        return None
+    return sentences("note", "dim", [f"dead channels (--channels lists them): {_several(told)}"])
 
 
 def _ranges(value: ValueFacts) -> RenderableType:

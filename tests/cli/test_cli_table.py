@@ -86,3 +86,14 @@ def test_wrong_command_lines_are_told(run, table, refused, net):
 def test_help_is_there(run):
     for arguments in (("table",), ("table", "merge"), ("table", "show"), ("calibrate",)):
         assert run(*arguments, "--help").exit_code == 0
+
+
+def test_channels_are_listed(run, table):
+    result = run("table", "show", table, "--channels")
+    assert result.exit_code == 0, result.stderr
+    assert "widest" in result.stdout
+    assert "trunk" in result.stdout
+    document = json.loads(run("table", "show", table, "--json").stdout)
+    found = {each["name"]: each["channels"] for each in document["values"]}
+    assert found["trunk"]["count"] > 1
+    assert found["trunk"]["axis"] == 1

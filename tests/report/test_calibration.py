@@ -144,9 +144,10 @@ def test_channels_are_told():
     assert document(made)["values"][0]["channels"] == {
         "axis": 1, "count": 4, "dead": (0,), "widest": 16.0,
     }  # fmt: skip
-    assert "1 of 4" in shown(render(made))
+    assert "dead channels (--channels lists them): plain 1 of 4" in shown(render(made))
     listed = shown(render(made, channels=True))
     assert "16.0x" in listed
+    assert "widest" in listed
     assert "dead channels" not in shown(render(table()))
 
 
