@@ -14,9 +14,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import edgeq
 from common import Entry, machine, parser, read_set, table
 
+import edgeq
 from edgeq.graph import loader
 from edgeq.recipe import Recipe
 from edgeq.refinement.steps import STEPS
