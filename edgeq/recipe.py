@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMES = ("int8",)
 """The schemes that work today."""
 
+WEIGHTS = ("minmax", "mse")
+"""How the scales of weights are found: all weights covered, or the least squared error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -33,6 +36,8 @@ class Recipe:
         steps: Names of the recovery steps to take where nothing is searched for.
         search: Whether calibrators, steps and layers in float are tried against each other;
             without it everything is done as it stands here.
+        weights: How the scales of weights are found, channel by channel: ``minmax`` covers all,
+            ``mse`` takes those of the least squared error.
     """
 
     calibrator: str = "auto"
@@ -42,6 +47,7 @@ class Recipe:
     skip_steps: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     search: bool = True
+    weights: str = "minmax"
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""
@@ -143,6 +149,14 @@ def _checked(key: str, value: Any, where: str) -> str | bool | tuple[str, ...]:
             f"{key} must be true or false, not {value!r}",
             where=where,
             remedy="Write search = false to have everything done as the recipe says",
+        )
+    if key == "weights":
+        if value in WEIGHTS:
+            return str(value)
+        raise RecipeError(
+            f"{key} must be one of {', '.join(WEIGHTS)}, not {value!r}",
+            where=where,
+            remedy='Write weights = "minmax"',
         )
     if key == "calibrator":
         if isinstance(value, str):

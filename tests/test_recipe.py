@@ -37,7 +37,9 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path):
         load_recipe(path)
 
 
-@pytest.mark.parametrize("text", ["exclude = 1", "calibrator = []", "exclude = [1]", "= broken"])
+@pytest.mark.parametrize(
+    "text", ["exclude = 1", "calibrator = []", "exclude = [1]", 'weights = "best"', "= broken"]
+)
 def test_a_wrong_type_is_refused(tmp_path, text):
     path = tmp_path / "recipe.toml"
     path.write_text(text)

@@ -34,6 +34,7 @@ _FINAL_BOTH = (5, 0.03)
 # a grid of their own, as pixels are, lose 0.3 dB otherwise.) Farther out rounding errs by
 # step**2 / 12 whatever the grid.
 _NEAR = 256.0
+_ALIKE = 2.0  # ratio of steps that are compared with the grid in mind
 _HALVES = 256  # points of the table of what rounds to zero
 _TOGETHER = 2**13  # bins times ranges that are judged at once
 
@@ -98,7 +99,7 @@ def _expected_error(moments: _Moments, lows: Floats, highs: Floats, spec: QuantS
     scale = (highs - lows) / (spec.qmax - spec.qmin)
     zero = np.clip(np.rint(spec.qmin - lows / scale), spec.qmin, spec.qmax)
     least, most = spec.qmin - zero, spec.qmax - zero
-    near = moments.near(float(scale.min()))
+    near = moments.near(float(scale.min()), float(scale.max()))
     error = np.empty(scale.size)
     # A few ranges at once: arrays beyond 128 KiB are mapped anew each time, which costs more.
     rows = max(_TOGETHER // max(near.edges.size, 1), 1)
@@ -292,9 +293,12 @@ class _Moments:
         error += bound * bound * (self.mass[-1] - self.mass_below(x))
         return error
 
-    def near(self, step: float) -> _Near:
-        """The bins between half a step, of the smallest step, and :data:`_NEAR` steps of it."""
-        reach, inner = _NEAR * step, step / 2.0
+    def near(self, least: float, most: float) -> _Near:
+        """The bins between half the least step and :data:`_NEAR` times the greatest one.
+
+        A greatest step far from the others does not count: there is nothing to tell apart then.
+        """
+        reach, inner = _NEAR * min(most, _ALIKE * least), least / 2.0
         start = int(np.searchsorted(self.low, -reach))
         stop = max(int(np.searchsorted(self.high, reach, side="right")), start)
         first = min(max(int(np.searchsorted(self.low, -inner)), start), stop)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
-from edgeq.recipe import SCHEMES, Recipe, load_recipe
+from edgeq.recipe import SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
 from edgeq.tuning.budget import Limits
@@ -118,6 +118,12 @@ def resolve_recipe(
             )
     _require_known("skip_steps", chosen.skip_steps, [step.name for step in STEPS])
     _require_known("steps", chosen.steps, [step.name for step in STEPS])
+    if chosen.weights not in WEIGHTS:
+        raise RecipeError(
+            f"scales of weights are not found by {chosen.weights!r}",
+            where="weights",
+            remedy=nearest(chosen.weights, WEIGHTS),
+        )
     if chosen.steps and chosen.search:
         raise RecipeError(
             "steps are tried, and kept where they help, unless nothing is searched for",

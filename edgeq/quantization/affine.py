@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.quantization.weight_error import least_error_magnitudes
 from edgeq.types import QuantParams, QuantType
 
 if TYPE_CHECKING:
@@ -49,26 +50,43 @@ def params_for_range(bounds: TensorRange, spec: QuantSpec) -> QuantParams:
     return QuantParams(np.asarray(scale, np.float32), np.asarray(zero_point, np.int64), spec.dtype)
 
 
-def params_for_weight(weight: Array, spec: QuantSpec) -> QuantParams:
-    """Symmetric numbers that cover a constant, per channel where ``spec.axis`` says so.
+def params_for_weight(weight: Array, spec: QuantSpec, *, least_error: bool = False) -> QuantParams:
+    """Symmetric numbers for a constant, per channel where ``spec.axis`` says so.
 
     Args:
         weight: Float array of any shape.
         spec: Integer type; must be symmetric.
+        least_error: Take the scales of the least squared error, which may saturate the greatest
+            weights; otherwise all are covered.
 
     Returns:
         Scale float32 and zero point int64 of shape () or [weight.shape[axis]]; a channel of zeros
         gets scale 1.
     """
-    magnitude = np.abs(np.asarray(weight, np.float64))
+    rows = np.asarray(weight)
     if spec.axis is None:
-        return _symmetric(np.asarray(magnitude.max(initial=0.0)), spec)
-    other = tuple(i for i in range(magnitude.ndim) if i != spec.axis % magnitude.ndim)
-    return _symmetric(magnitude.max(axis=other, initial=0.0), spec)
+        rows = rows.reshape(1, -1)
+    else:
+        channels = rows.shape[spec.axis]
+        rows = np.moveaxis(rows, spec.axis, 0).reshape(channels, rows.size // max(channels, 1))
+    if least_error:
+        middle = _middle(spec)
+        limits = spec.dtype.qmin - middle, spec.dtype.qmax - middle
+        magnitude = least_error_magnitudes(
+            rows, spec.qmax - middle, limits, saturate=not spec.reduce_range
+        )
+    else:
+        magnitude = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
+    return _symmetric(magnitude[0] if spec.axis is None else magnitude, spec)
+
+
+def _middle(spec: QuantSpec) -> int:
+    """The zero point of a symmetric type."""
+    return 0 if spec.dtype.signed else (spec.qmax + 1) // 2
 
 
 def _symmetric(magnitude: FloatArray, spec: QuantSpec) -> QuantParams:
-    middle = 0 if spec.dtype.signed else (spec.qmax + 1) // 2
+    middle = _middle(spec)
     steps = spec.qmax - middle
     scale = np.where(magnitude > 0, np.maximum(magnitude / steps, SMALLEST_SCALE), 1.0)
     return QuantParams(

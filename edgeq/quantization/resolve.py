@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 
 def resolve(
-    model: ir.Model, annotations: Annotations, ranges: Mapping[str, TensorRange]
+    model: ir.Model,
+    annotations: Annotations,
+    ranges: Mapping[str, TensorRange],
+    *,
+    weights: str = "minmax",
 ) -> QuantPlan:
     """Give every spec its numbers.
 
@@ -41,6 +45,7 @@ def resolve(
         model: The prepared model that was annotated; not changed.
         annotations: The wanted specs.
         ranges: Value name -> range, for every value that :meth:`Annotations.observed` lists.
+        weights: How the scales of weights are found; of :data:`~edgeq.recipe.WEIGHTS`.
 
     Returns:
         The plan.
@@ -48,7 +53,7 @@ def resolve(
     Raises:
         CalibrationError: A range is missing.
     """
-    resolver = _Resolver(model, annotations, ranges, _clipped(model, annotations))
+    resolver = _Resolver(model, annotations, ranges, _clipped(model, annotations), weights == "mse")
     everything = resolver.all_params()
     activations, weights = [], []
     dynamic: dict[str, list[WeightEntry]] = {}
@@ -75,6 +80,7 @@ class _Resolver:
     annotations: Annotations
     ranges: Mapping[str, TensorRange]
     clipped: Mapping[str, tuple[float, float]]
+    least_error: bool
 
     def all_params(self) -> dict[Ref, QuantParams]:
         """Numbers of every ref. Weights before the biases that are derived from them."""
@@ -84,7 +90,7 @@ class _Resolver:
             if isinstance(ref, ValueRef):
                 found[ref] = self._activation(ref)
             elif isinstance(spec, QuantSpec):
-                found[ref] = _constant(_data(by_name, ref), spec)
+                found[ref] = _constant(_data(by_name, ref), spec, least_error=self.least_error)
         for ref, spec in self.annotations.specs.items():
             if isinstance(ref, EdgeRef) and isinstance(spec, DerivedSpec):
                 self._derive(ref, spec, by_name, found)
@@ -170,9 +176,9 @@ def _data(by_name: Mapping[str, ir.Node], ref: EdgeRef) -> Array:
     return data
 
 
-def _constant(data: Array, spec: QuantSpec) -> QuantParams:
+def _constant(data: Array, spec: QuantSpec, *, least_error: bool) -> QuantParams:
     """Numbers of a weight (symmetric), or of a constant in an activation's place."""
     if spec.symmetric or spec.axis is not None:
-        return affine.params_for_weight(data, spec)
+        return affine.params_for_weight(data, spec, least_error=least_error)
     low, high = float(data.min(initial=0.0)), float(data.max(initial=0.0))
     return affine.params_for_range(TensorRange(low, high), spec)

@@ -96,7 +96,7 @@ class Workshop:
         calibrators = {name: self._calibrators[name] for name in choice.calibrators}
         ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
-        plan = resolve(floats.model, annotations, bounds)
+        plan = resolve(floats.model, annotations, bounds, weights=self.recipe.weights)
         if like is None:
             adjusted = self._adjust(floats, plan, choice)
         else:

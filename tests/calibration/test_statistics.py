@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeq.calibration import StatisticKind, Statistics
-from edgeq.calibration.histogram import coprime_stride
+from edgeq.calibration.histogram import coprime_stride, stretches
 from edgeq.errors import CalibrationError
 
 ALL = frozenset(StatisticKind)
@@ -284,3 +284,48 @@ def test_frozen_histograms_do_not_follow_later_updates():
         histogram.counts[0] = 1
     with pytest.raises(ValueError, match="fraction"):
         histogram.quantile(1.5)
+
+
+@pytest.mark.parametrize("size", [38_400, 153_600, 1_204_224])
+def test_tails_are_counted_element_by_element(size):
+    """All bins beyond those of the stretches read hold exactly their elements."""
+    array = np.random.default_rng(0).standard_t(5, size).astype(np.float32)
+    statistics = Statistics(ALL)
+    statistics.update(3, array)
+    histogram = statistics.histogram
+    length, top = stretches(size, statistics.limit)
+    ordered = np.sort(array)
+    for level in (top // 2, top // 10):
+        for bound in (ordered[-1 - level], -ordered[level]):
+            high = bound == ordered[-1 - level]
+            edges = histogram.edges_low if high else -histogram.edges_high
+            beyond = edges > bound
+            edge = edges[beyond].min()
+            exact = (array >= edge).sum() if high else (array <= -edge).sum()
+            assert histogram.counts[beyond].sum() == exact
+    assert size % length == 0
+
+
+@pytest.mark.parametrize("level", [99.9, 99.99])
+@pytest.mark.parametrize("freedom", [5, 30])
+def test_percentiles_of_large_tensors_lie_within_one_percent(level, freedom):
+    rng = np.random.default_rng(1)
+    arrays_ = [rng.standard_t(freedom, (24, 80, 80)).astype(np.float32) for _ in range(8)]
+    statistics = Statistics(ALL)
+    for index, array in enumerate(arrays_):
+        statistics.update(index, array)
+    exact = np.quantile(np.concatenate([a.ravel() for a in arrays_]), level / 100)
+    assert statistics.histogram.quantile(level / 100) == pytest.approx(exact, rel=0.01)
+
+
+def test_zeros_are_no_tail():
+    """Also where subnormal numbers are flushed to zero; nothing is counted twice."""
+    array = np.maximum(np.random.default_rng(0).standard_normal(150_000), 0.0).astype(np.float32)
+    statistics = Statistics(ALL)
+    statistics.update(0, array)
+    assert statistics.histogram.total == pytest.approx(array.size, rel=1e-3)
+
+
+def test_a_size_without_a_fitting_divisor_has_no_stretches():
+    assert stretches(1_000_003, 2**15) == (1_000_003, 0)
+    assert stretches(2**15, 2**15)[1] == 0
