@@ -8,8 +8,9 @@ added up over its iterations.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from edgeq.graph.walk import Body
+
+Bounds: TypeAlias = tuple[float, float]
+EVERYTHING: Final[Bounds] = (-math.inf, math.inf)
 
 _LOOPS = ("Loop", "Scan")
 _SUM_AXES_INPUT = 13
@@ -66,27 +70,33 @@ class Meters:
         self._flat: dict[ir.Graph, ir.Value] = {}
         self._terms: dict[ir.Graph, list[ir.Value]] = {}
         self._signals: dict[tuple[ir.Graph, ir.Value], ir.Value] = {}
+        self._cut: dict[tuple[ir.Graph, ir.Value, Bounds], ir.Value] = {}
         self._wanted: dict[Hashable, tuple[ir.Graph, ir.Value, ir.Value]] = {}
 
-    def compare(self, key: Hashable, reference: ir.Value, other: ir.Value) -> None:
+    def compare(
+        self, key: Hashable, reference: ir.Value, other: ir.Value, within: Bounds = EVERYTHING
+    ) -> None:
         """Measure how far ``other`` is from ``reference``.
 
         Args:
             key: Under which :meth:`finish` returns the reading.
             reference: A float value of the same graph as ``other``, or of an outer one.
             other: A float value that a node computes, of the same shape.
+            within: What lies beyond these bounds counts as being at the bound, on both sides.
         """
         node = other.producer()
         graph = None if node is None else node.graph
         if not isinstance(graph, ir.Graph):
             raise ValueError(f"{other!r} is computed by no node")  # noqa: TRY004 - not a type
         # In the graph of the other: what a branch that is not taken would measure does not count.
-        if (graph, reference) not in self._signals:
-            self._signals[graph, reference] = self._squared(graph, reference, reference)
+        exact = self._within(graph, reference, within)
+        if (graph, exact) not in self._signals:
+            self._signals[graph, exact] = self._squared(graph, exact, reference)
         base = name_of(other)
-        difference = self._apply(graph, "Sub", [reference, other], f"{base}__difference")
+        other = self._within(graph, other, within)
+        difference = self._apply(graph, "Sub", [exact, other], f"{base}__difference")
         noise = self._squared(graph, difference, other)
-        self._wanted[key] = (graph, self._signals[graph, reference], noise)
+        self._wanted[key] = (graph, self._signals[graph, exact], noise)
 
     def finish(self) -> dict[Hashable, Reading]:
         """Let the model return the sums and nothing else."""
@@ -105,6 +115,19 @@ class Meters:
             key: Reading(*(Place(outputs[graph], index[term]) for term in pair))
             for key, (graph, *pair) in self._wanted.items()
         }
+
+    def _within(self, graph: ir.Graph, value: ir.Value, bounds: Bounds) -> ir.Value:
+        if bounds == EVERYTHING:
+            return value
+        key = (graph, value, bounds)
+        if key not in self._cut:
+            ends = [
+                add_initializer(graph, self._names.value("bound"), np.array(bound, np.float32))
+                for bound in bounds
+            ]
+            self._cut[key] = self._apply(graph, "Clip", [value, *ends], f"{value.name}__cut")
+            self._cut[key].shape = value.shape
+        return self._cut[key]
 
     def _squared(self, graph: ir.Graph, value: ir.Value, named: ir.Value) -> ir.Value:
         """Sum of squares, of shape [1]."""

@@ -25,7 +25,7 @@ from edgeq.graph import shapes
 from edgeq.graph.beside import settle
 from edgeq.graph.meters import Meters
 from edgeq.graph.rounded import Wanted, add_branches
-from edgeq.graph.walk import nodes, values
+from edgeq.graph.walk import name_of, nodes, values
 from edgeq.quantization import affine
 from edgeq.quantization.ranges import choose_ranges
 from edgeq.quantization.regions import clip_bounds
@@ -162,12 +162,14 @@ class _Bench:
         shapes.infer(model)
         self._specs = annotations.specs
         self.branches = add_branches(model, _wanted(annotations, wanted), annotations.absorbed)
-        meters = Meters(model)
+        meters, known = Meters(model), values(prepared)
         for value, branch in self.branches.items():
             if not branch.readers:
                 meters.compare((value, 0), branch.reference, branch.rounded)
             for number, reader in enumerate(branch.readers):
-                meters.compare((value, number), reader.reference, reader.other)
+                # What the next ones cannot tell apart does not count either.
+                within = useful_bounds(known[name_of(reader.reference)])
+                meters.compare((value, number), reader.reference, reader.other, within)
         readings = meters.finish()
         settle(model)
         self._errors = InnerErrors(model, readings, config)

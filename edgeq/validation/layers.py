@@ -9,8 +9,9 @@ from edgeq.calibration.inner_errors import InnerErrors
 from edgeq.graph import macs, shapes
 from edgeq.graph.beside import add_whole, settle
 from edgeq.graph.meters import Meters
-from edgeq.graph.walk import node_name, nodes
+from edgeq.graph.walk import node_name, nodes, values
 from edgeq.metrics.fidelity import MAX_DB
+from edgeq.quantization.saturation import useful_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -31,7 +32,8 @@ class LayerFidelity:
         name: Name of the node.
         op_type: Its operator.
         sqnr_db: Ratio of the layer's float output to its difference from the same output in the
-            quantized model, with all errors of the layers before it.
+            quantized model, with all errors of the layers before it. What no reader of the output
+            can tell apart, such as numbers below -3 before HardSwish, does not count.
         before_db: The lowest such ratio among the layers that it reads from, 200 for the first.
         alone_db: The ratio when this layer alone is quantized and what it reads is exact: its
             inputs, weights and output are rounded. None where nothing is, or nobody measured.
@@ -77,10 +79,11 @@ def compare_layers(
     shapes.infer(host)
     makers = {node_name(node): node for node in nodes(prepared)}
     meters = Meters(host)
-    for pair in add_whole(host, quantized).values():
-        name = node_behind(pair, makers)
+    known = values(prepared)
+    for value, pair in add_whole(host, quantized).items():
+        name, shown = node_behind(pair, makers), pair.read if pair.rounds else pair.made
         if name in wanted:
-            meters.compare(name, pair.reference, pair.read if pair.rounds else pair.made)
+            meters.compare(name, pair.reference, shown, useful_bounds(known[value]))
     readings = meters.finish()
     settle(host)
     errors = InnerErrors(host, readings, config)

@@ -20,6 +20,7 @@ from edgeq.graph.meters import Meters
 from edgeq.graph.rounded import Wanted, add_branches
 from edgeq.graph.walk import is_op, name_of, node_name, nodes, values
 from edgeq.ops import Constraint, rule_for
+from edgeq.quantization.saturation import useful_bounds
 from edgeq.types import QuantType
 from edgeq.validation.layers import LayerFidelity, lowest_before, node_behind
 
@@ -150,14 +151,18 @@ class _Built:
         self._whole = {name: pair for name, pair in whole.items() if self._counts(name, pair)}
         self._pieces = {name: pair for name, pair in pieces.items() if self._counts(name, pair)}
         meters = Meters(self.model)
+        known = values(reference)
+        within = {name: useful_bounds(value) for name, value in known.items()}
         for name, pair in self._whole.items():
-            meters.compare(("whole", name), pair.reference, pair.read if pair.rounds else pair.made)
+            shown = pair.read if pair.rounds else pair.made
+            meters.compare(("whole", name), pair.reference, shown, within[name])
         for name, pair in self._pieces.items():
-            meters.compare(("alone", name), pair.reference, pair.read)
+            meters.compare(("alone", name), pair.reference, pair.read, within[name])
         for name, branch in self._branches.items():
-            meters.compare(("value", name), branch.reference, branch.rounded)
+            meters.compare(("value", name), branch.reference, branch.rounded, within[name])
             for number, reader in enumerate(branch.readers):
-                meters.compare(("reader", name, number), reader.reference, reader.other)
+                bounds = within[name_of(reader.reference)]
+                meters.compare(("reader", name, number), reader.reference, reader.other, bounds)
         self.readings = meters.finish()
         settle(self.model)
 

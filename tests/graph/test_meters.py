@@ -72,3 +72,18 @@ def test_an_input_is_computed_by_no_node():
     known = values(model)
     with pytest.raises(ValueError, match="computed by no node"):
         Meters(model).compare("k", known["z"], known["x"])
+
+
+def test_what_lies_beyond_the_bounds_counts_as_being_at_the_bound():
+    model = graphs.build("n (float[1,4] x) => (float[1,4] z) { y = Add(x, x) z = Neg(y) }")
+    known, meters = values(model), Meters(model)
+    meters.compare("cut", known["x"], known["y"], (-np.inf, 3.0))
+    meters.compare("whole", known["x"], known["y"])
+    readings = meters.finish()
+    found = Session(model, graphs.UNOPTIMIZED).run({"x": ROW})
+    energies = [
+        float(found[p.output][p.index])
+        for reading in readings.values()
+        for p in (reading.signal, reading.noise)
+    ]
+    assert energies == [1 + 4 + 9 + 9, 1 + 1, 30, 30]

@@ -1,0 +1,153 @@
+"""Everything that is to say about where a quantized model loses accuracy, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeq.graph.walk import name_of, node_name, nodes
+from edgeq.validation.causes import Symptoms, explain, explain_alone
+from edgeq.validation.figures import look_at_values, look_at_weight
+from edgeq.validation.parting import describe_parting, first_parted
+from edgeq.validation.sensitivity import measure_sensitivity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.runtime.session import SessionConfig
+    from edgeq.types import Sample
+    from edgeq.validation.causes import Cause
+    from edgeq.validation.figures import ValueFigures, WeightFigures
+    from edgeq.validation.layers import LayerFidelity
+    from edgeq.validation.parting import Parting
+    from edgeq.validation.sensitivity import Sensitivity, ValueFidelity
+
+WORST = 10
+"""So many layers are looked at closely."""
+
+CLOSE_DB = 40.0
+"""Layers that are closer than this by themselves need no explanation."""
+
+_SAMPLES = 4
+"""Samples that are enough to look closely at a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        layers: In the order of the graph; the worst of them with causes.
+        values: Rounded values that have numbers of their own.
+        parting: The first layer where both models part; None where they stay together.
+    """
+
+    layers: tuple[LayerFidelity, ...]
+    values: tuple[ValueFidelity, ...]
+    parting: Parting | None
+
+
+def diagnose(
+    reference: ir.Model,
+    candidate: ir.Model,
+    samples: Sequence[Sample],
+    config: SessionConfig | None = None,
+) -> Diagnosis:
+    """Measure layer by layer, look closely at the worst, and find the one where the models part.
+
+    Args:
+        reference: The float model that was quantized, as :func:`measure_sensitivity` takes it.
+        candidate: The quantized one.
+        samples: A few.
+        config: How sessions are opened.
+    """
+    found = measure_sensitivity(reference, candidate, samples, config)
+    parted = first_parted(found.layers)
+    wanted = {layer.name: explain_alone for layer in worst_layers(found.layers)}
+    if parted is not None:
+        wanted[parted.name] = explain
+    told = _explained(reference, candidate, found, wanted, samples[:_SAMPLES], config)
+    layers = tuple(told.get(layer.name, layer) for layer in found.layers)
+    parting = None
+    if parted is not None:
+        layer = told[parted.name]
+        parting = describe_parting(reference, candidate, layer, samples[:_SAMPLES], config)
+    return Diagnosis(layers, found.values, parting)
+
+
+def worst_layers(layers: Sequence[LayerFidelity], count: int = WORST) -> list[LayerFidelity]:
+    """The layers that lose most by themselves, the worst first."""
+    off = [(layer.alone_db, layer) for layer in layers if layer.alone_db is not None]
+    ranked = sorted(off, key=lambda pair: pair[0])
+    return [layer for alone, layer in ranked[:count] if alone < CLOSE_DB]
+
+
+def _explained(
+    reference: ir.Model,
+    candidate: ir.Model,
+    found: Sensitivity,
+    wanted: Mapping[str, Callable[[Symptoms], Cause]],
+    samples: Sequence[Sample],
+    config: SessionConfig | None,
+) -> dict[str, LayerFidelity]:
+    makers = {node_name(node): node for node in nodes(reference)}
+    reads = {name: _looked_at(makers[name], found) for name in wanted}
+    values = look_at_values(
+        reference,
+        {value: _numbers(value, found) for names in reads.values() for value in names},
+        samples,
+        config,
+    )
+    told = {}
+    for layer in found.layers:
+        if layer.name in wanted:
+            figures = {name: values[name] for name in reads[layer.name] if name in values}
+            weight = look_at_weight(reference, candidate, layer.name)
+            cause = wanted[layer.name](_symptoms(layer, found, figures, weight))
+            told[layer.name] = replace(layer, cause=cause.text, remedy=cause.remedy)
+    return told
+
+
+def _looked_at(node: ir.Node, found: Sensitivity) -> list[str]:
+    """The rounded values around a node; of a dynamic one what it reads."""
+    parts = found.parts.get(node_name(node))
+    names = [] if parts is None else list(parts.inputs)
+    if parts is not None and parts.output is not None:
+        names.append(parts.output[0])
+    if not names and node.inputs and node.inputs[0] is not None:
+        names.append(name_of(node.inputs[0]))
+    return names
+
+
+def _numbers(value: str, found: Sensitivity) -> tuple[float, float, float] | None:
+    rounding = found.roundings.get(value)
+    return None if rounding is None else (*rounding.bounds, float(rounding.scale.item()))
+
+
+def _symptoms(
+    layer: LayerFidelity,
+    found: Sensitivity,
+    values: Mapping[str, ValueFigures],
+    weight: WeightFigures | None,
+) -> Symptoms:
+    parts = found.parts.get(layer.name)
+    shares: dict[str, float] = {}
+    if parts is not None and parts.total > 0.0:
+        shares = {name: noise / parts.total for name, noise in parts.inputs.items()}
+        if parts.output is not None:
+            name, noise = parts.output
+            shares[name] = shares.get(name, 0.0) + noise / parts.total
+    return Symptoms(
+        layer.op_type,
+        layer.sqnr_db,
+        layer.before_db,
+        layer.alone_db,
+        shares,
+        max(0.0, 1.0 - sum(shares.values())),
+        values,
+        {value.name: value.sqnr_db for value in found.values},
+        weight,
+        dynamic=not shares,
+    )
