@@ -63,7 +63,13 @@ WEIGHT_MSE = Step(
 ROUND = Step(
     "round",
     Stage.WEIGHTS,
-    "rounds weights so that the errors of a layer cancel out on its inputs",
+    "rounds weights so that the errors of a layer cancel out on its inputs, and settles biases",
+    "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
+)
+ROUND_WEIGHTS = Step(
+    "round-weights",
+    Stage.WEIGHTS,
+    "the same, and leaves biases as they are",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
 )
 BIAS = Step(
@@ -79,5 +85,5 @@ BIAS_MEASURED = Step(
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
 )
 
-STEPS = (BIAS,)
+STEPS = (REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS, BIAS_MEASURED)
 """In the order in which they act and are tried."""

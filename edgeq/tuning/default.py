@@ -114,7 +114,7 @@ def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[
         if best.sqnr_db >= ENOUGH_DB or not allowed or not workshop.applies(step, best):
             continue
         start = time.perf_counter()
-        attempt = workshop.build(best.choice.with_step(step.name))
+        attempt = workshop.build(best.choice.with_step(step.name), like=best)
         seconds = time.perf_counter() - start
         before_db, after_db = _comparable(best, attempt)
         kept = after_db > before_db + NOTICEABLE_DB

@@ -12,10 +12,13 @@ from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.plan import NodeForm
-from edgeq.quantization.ranges import choose_ranges
+from edgeq.quantization.ranges import ChosenRange, choose_ranges
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement import steps
 from edgeq.refinement.bias_correction import channel_means, correct_biases, is_correctable
+from edgeq.refinement.empirical_bias import correct_biases_empirically
+from edgeq.refinement.ranges import candidate_ranges, refine_ranges
+from edgeq.refinement.rounding import round_weights
 from edgeq.runtime.paired import References, compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Candidate, FloatModel
@@ -37,6 +40,12 @@ if TYPE_CHECKING:
     from edgeq.types import FloatArray, Sample
 
 NO_SAMPLE = "no calibration sample reached it"
+REFINED = "refined"
+"""What stands for the calibrator of a range that the readers of its value chose."""
+
+_REFINING = 8
+"""Samples that ranges are refined on."""
+
 NOT_FINITE = "it reads or writes NaN or infinite numbers on calibration samples"
 
 
@@ -79,7 +88,9 @@ class Workshop:
         self._references = References(self._original, samples)
         self._kept = collection.kept
         seen = inherited(prepared, collection.statistics)
-        self._floats: dict[tuple[str, ...], FloatModel] = {(): FloatModel(prepared, seen, frozenset(collection.infinite))}
+        self._floats: dict[tuple[str, ...], FloatModel] = {
+            (): FloatModel(prepared, seen, frozenset(collection.infinite))
+        }
         self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
 
     def build(self, choice: Choice, *, like: Candidate | None = None) -> Candidate:
@@ -87,20 +98,19 @@ class Workshop:
 
         Args:
             choice: What to do.
-            like: A candidate with the same ranges and steps and fewer nodes left float: its
-                weights and biases are taken over instead of being computed again.
+            like: A candidate with no more nodes left float: what it has in common with the choice
+                is taken over instead of being computed again.
         """
         floats = self._prepare(choice)
         annotations, excluded = self._annotate(floats, choice.excluded)
         choice = replace(choice, excluded=excluded)
-        calibrators = {name: self._calibrators[name] for name in choice.calibrators}
-        ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
+        ranges = self._ranges(floats, annotations, choice, like)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
         plan = resolve(floats.model, annotations, bounds, weights=self.recipe.weights)
-        if like is None:
-            adjusted = self._adjust(floats, plan, choice)
-        else:
+        if like is not None and like.choice.steps == choice.steps and _ranges_alike(like, choice):
             adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
+        else:
+            adjusted = self._adjust(floats, plan, choice)
         model = insert(adjusted, plan)
         outputs = self._references.compare(self.open(model))
         return Candidate(choice, floats, adjusted, model, plan, ranges, outputs)
@@ -133,7 +143,18 @@ class Workshop:
 
     def applies(self, step: Step, candidate: Candidate) -> bool:
         """Whether a recovery step has anything to act on in a candidate."""
-        return step is not steps.BIAS or is_correctable(candidate.plan)
+        taken = candidate.choice.steps
+        if step is steps.ROUND:
+            return bool(candidate.plan.weights or candidate.plan.dynamic)
+        if step is steps.ROUND_WEIGHTS:
+            return steps.ROUND.name not in taken and is_correctable(candidate.plan)
+        if step is steps.BIAS:
+            # Weights that lie on their grid have no error left to make up for.
+            rounded = {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & taken
+            return is_correctable(candidate.plan) and not rounded
+        if step is steps.BIAS_MEASURED:
+            return is_correctable(candidate.plan) and steps.ROUND.name not in taken
+        return True
 
     def _prepare(self, choice: Choice) -> FloatModel:
         """The float model behind the steps that act on it."""
@@ -143,11 +164,55 @@ class Workshop:
                 raise NotImplementedError
         return self._floats[acting]
 
+    def _ranges(
+        self,
+        floats: FloatModel,
+        annotations: Annotations,
+        choice: Choice,
+        like: Candidate | None,
+    ) -> dict[str, ChosenRange]:
+        """The range of every observed value."""
+        calibrators = {name: self._calibrators[name] for name in choice.calibrators}
+        chosen = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
+        if like is not None and _ranges_alike(like, choice):
+            return {name: like.ranges.get(name, each) for name, each in chosen.items()}
+        if steps.REFINE_RANGES.name not in choice.steps:
+            return chosen
+        before = {name: each.bounds for name, each in chosen.items()}
+        offered = candidate_ranges(floats.model, annotations, floats.statistics, self._calibrators)
+        refined = refine_ranges(
+            floats.model,
+            annotations,
+            before,
+            offered,
+            self._learning[:_REFINING],
+            SessionConfig(self.threads),
+        )
+        return {
+            name: each
+            if refined[name] == each.bounds
+            else ChosenRange(refined[name], REFINED, None)
+            for name, each in chosen.items()
+        }
+
     def _adjust(self, floats: FloatModel, plan: QuantPlan, choice: Choice) -> ir.Model:
         """The float model with the weights and biases that the steps choose for the plan."""
         base = floats.model
+        rounding = {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & choice.steps
+        if rounding:
+            base = round_weights(
+                base,
+                plan,
+                self._learning,
+                with_biases=steps.ROUND.name in rounding,
+                threads=self.threads,
+            ).model
         if steps.BIAS.name in choice.steps:
             base = correct_biases(base, plan, self._input_means(floats, plan, choice))
+        if steps.BIAS_MEASURED.name in choice.steps:
+            base = correct_biases_empirically(
+                floats.model, base, plan, self._learning, threads=self.threads
+            )
         return base
 
     def _annotate(
@@ -177,6 +242,13 @@ class Workshop:
         if key not in self._means:
             self._means[key] = channel_means(floats.model, plan, self._learning)
         return self._means[key]
+
+
+def _ranges_alike(candidate: Candidate, choice: Choice) -> bool:
+    """Whether a candidate has the ranges that a choice leads to, where both have one."""
+    acting = {s.name for s in steps.STEPS if s.stage is not steps.Stage.WEIGHTS}
+    same_steps = candidate.choice.steps & acting == choice.steps & acting
+    return same_steps and candidate.choice.calibrators == choice.calibrators
 
 
 def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:
