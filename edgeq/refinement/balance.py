@@ -37,7 +37,7 @@ _ALPHAS = (1.0, 0.85, 0.7, 0.5, 0.3)
 _ROUNDS = 48
 _CHECK = 8
 _RATE = 0.12
-LARGEST = float(np.log(256.0))
+LARGEST = float(np.log(64.0))
 """Factors between channels beyond that would let a rare number of a quiet channel saturate."""
 
 
@@ -146,41 +146,30 @@ class Balanced:
     before: float
 
 
-def balance(noises: Sequence[Noise], held: BoolArray, lowest: FloatArray) -> Balanced:
+def balance(noises: Sequence[Noise], held: BoolArray) -> Balanced:
     """Factors of one connected problem.
 
     Args:
         noises: All that depends on them.
         held: Which have to be 1, bool [factors].
-        lowest: Least ``log s`` allowed to each.
 
     Returns:
         The best that was met; no factors where nothing is better.
     """
-    bounds = Bounds(held, lowest)
-    zero = np.zeros(held.size)
-    before = _total(noises, zero)
-    best, theta = before, zero
+    theta: FloatArray = np.zeros(held.size)
+    before = best = _total(noises, theta)
     ranges, weights = _typical(noises, held.size)
     for alpha in _ALPHAS:
-        start = bounds.nearest(_start(ranges, weights, alpha, held))
+        start = _allowed(_start(ranges, weights, alpha, held), held)
         now = _total(noises, start)
         if now < best:
             best, theta = now, start
-    return Balanced(*_downhill(noises, bounds, theta, best), before)
+    return Balanced(*_downhill(noises, held, theta, best), before)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bounds:
-    """What factors may be."""
-
-    held: BoolArray
-    lowest: FloatArray
-
-    def nearest(self, theta: FloatArray) -> FloatArray:
-        """The allowed logarithms next to the given ones."""
-        free = np.minimum(np.maximum(np.maximum(theta, self.lowest), -LARGEST), LARGEST)
-        return np.where(self.held, 0.0, free)
+def _allowed(theta: FloatArray, held: BoolArray) -> FloatArray:
+    """The nearest logarithms that factors may have."""
+    return np.where(held, 0.0, np.minimum(np.maximum(theta, -LARGEST), LARGEST))
 
 
 def _total(noises: Sequence[Noise], theta: FloatArray) -> float:
@@ -214,7 +203,7 @@ def _start(ranges: FloatArray, weights: FloatArray, alpha: float, held: BoolArra
 
 
 def _downhill(
-    noises: Sequence[Noise], bounds: Bounds, theta: FloatArray, best: float
+    noises: Sequence[Noise], held: BoolArray, theta: FloatArray, best: float
 ) -> tuple[FloatArray, float]:
     """Adam (Kingma and Ba, ICLR 2015) on the softened noise; what is met is judged exactly."""
     first, second = np.zeros(theta.size), np.zeros(theta.size)
@@ -227,7 +216,7 @@ def _downhill(
         first = 0.9 * first + 0.1 * slope
         second = 0.99 * second + 0.01 * slope**2
         step = (first / (1 - 0.9**count)) / (np.sqrt(second / (1 - 0.99**count)) + 1e-6)
-        theta = bounds.nearest(theta - _RATE * (1 - (count - 1) / _ROUNDS) * step)
+        theta = _allowed(theta - _RATE * (1 - (count - 1) / _ROUNDS) * step, held)
         if count % _CHECK == 0:
             now = _total(noises, theta)
             if now < best:

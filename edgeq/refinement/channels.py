@@ -91,8 +91,8 @@ def _summed(array: Array, axis: int) -> _Sums | None:
         return None
     total = reals.sum(axis=others, dtype=np.float64)
     squares = np.square(reals).sum(axis=others, dtype=np.float64)
-    wide = [a.astype(np.float64) for a in (low, high, total, squares)]
-    return _Sums(*wide, reals.size // low.size)
+    count = reals.size // low.size
+    return _Sums(low.astype(np.float64), high.astype(np.float64), total, squares, count)
 
 
 def _joined(one: _Sums | None, other: _Sums | None) -> _Sums | None:

@@ -4,8 +4,8 @@ A value that is quantized per tensor gets steps for its widest channel; the narr
 them. Its layer can write each channel divided by a factor, and the layers that read it can multiply
 by that factor, without changing what the model computes (Nagel et al., "Data-Free Quantization
 Through Weight Equalization and Bias Correction", ICCV 2019, section 4.1; Meller et al., "Same, Same
-But Different", ICML 2019). Factors go through what is homogeneous, and through Clip for channels
-that stay clear of its bounds. Which factors: :mod:`edgeq.refinement.balance`.
+But Different", ICML 2019). Factors go through what is homogeneous, and through a Clip at 0
+whose bound nothing comes near: it becomes a Relu. Which factors: :mod:`edgeq.refinement.balance`.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Relevance:
         seen = self._seen(layer.node.inputs[0], layer.in_channels)
         if seen is None:
             return 0.0
-        carried = _squares(layer) @ seen.power
+        carried = float(_squares(layer) @ seen.power)
         return 1 / carried if carried > 0 else 0.0
 
     def _layer(self, tie: LayerTie) -> None:

@@ -159,8 +159,9 @@ class _Scaled:
 
 def _write_layer(tie: LayerTie, scale: FloatArray, names: rewire.Names) -> bool:
     layer = tie.layer
-    into = np.ones(layer.in_channels) if tie.inner is None else scale[tie.inner]
-    out = scale[tie.outer]
+    alone = np.ones(layer.in_channels)
+    into = alone if tie.inner is None else scale[tie.inner].astype(np.float64)
+    out = scale[tie.outer].astype(np.float64)
     if np.all(into == 1) and np.all(out == 1):
         return True
     numbers = layers.numbers(layer).before(layer, Affine(into, np.zeros(into.size)))

@@ -10,6 +10,7 @@ import numpy as np
 from edgeq.graph import rewire
 from edgeq.graph.walk import is_op, name_of, node_name, values
 from edgeq.passes import edits
+from edgeq.passes.pattern import sole_reader
 from edgeq.quantization.plan import NodeForm
 from edgeq.refinement.relevance import GATES
 from edgeq.refinement.ties import find_ties
@@ -93,9 +94,11 @@ def _before_gates(ties: Ties, annotations: Annotations) -> list[Spot]:
         place = ties.place(value)
         if not is_op(gate, *GATES) or place is None or len(place.axes) != 1:
             continue
-        products = gate.outputs[0].consumers()
-        alone = len(products) == 1 and is_op(products[0], "Mul") and value in products[0].inputs
-        if alone and not gate.outputs[0].is_graph_output() and _is_float(gate, annotations):
+        product = sole_reader(gate.outputs[0])
+        own = product is not None and is_op(product.node, "Mul") and value in product.node.inputs
+        producer = value.producer()
+        near = producer is not None and producer.graph is gate.graph
+        if own and near and _is_float(gate, annotations):
             reader = (node_name(gate), refusal.index)
             found.append(Spot(name_of(value), (reader,), place.axes[0], place.slots.size))
     return found

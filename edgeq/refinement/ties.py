@@ -260,9 +260,10 @@ def _is_own(layer: Layer) -> bool:
 def _product(ties: Ties, node: ir.Node) -> Places:
     """Rows of the left factor mix rows of the right one: columns stay apart."""
     left, right = node.inputs
-    place = ties.place(right)
-    if place is None or -2 in place.axes or ties.place(left) is not None:
+    place, ranks = ties.place(right), [rank_of(left), rank_of(right)]
+    if place is None or -2 in place.axes or any(rank is None or rank < 2 for rank in ranks):
         return None
+    ties.refuse_input(node, 0)
     return [place]
 
 
@@ -383,9 +384,11 @@ def _scale(ties: Ties, node: ir.Node) -> Places:
 
 def _constant_factor(ties: Ties, node: ir.Node, index: int) -> Places:
     constant, data = constants.array(node.inputs[index]), ties.place(node.inputs[1 - index])
-    if constant is None or (constant.size == 1 and _is_fused(node)):
+    if constant is None or constant.dtype != np.float32:
         return None
-    outer = _like(ties, data) if data is not None else _from_shape(ties, node, constant.shape)
+    if constant.size == 1 and _is_fused(node):
+        return None
+    outer = _like(ties, data) if data is not None else _from_shape(ties, constant.shape)
     if outer is None or not _reaches(node, outer):
         return None
     ties.constants.append(ConstantTie(node, index, data, outer, is_op(node, "Div")))
@@ -404,10 +407,9 @@ def _like(ties: Ties, place: Place) -> Place:
     return Place(place.axes, fresh)
 
 
-def _from_shape(ties: Ties, node: ir.Node, shape: tuple[int, ...]) -> Place | None:
+def _from_shape(ties: Ties, shape: tuple[int, ...]) -> Place | None:
     """Where a constant tells channels apart that nothing in front of it does."""
     long = [axis - len(shape) for axis, size in enumerate(shape) if size > 1]
-    del node
     if len(long) != 1:
         return None
     return Place((long[0],), ties.factors.fresh(shape[long[0]]))
