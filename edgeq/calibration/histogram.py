@@ -375,7 +375,7 @@ def _beyond(bound: float) -> np.float32:
     """
     normal = max(bound, float(np.finfo(np.float32).smallest_normal))
     key = int(_keys(np.array([normal], np.float32))[0])
-    return np.array([(key + 1) << 16], np.uint32).view(np.float32)[0]
+    return np.float32(np.array([(key + 1) << 16], np.uint32).view(np.float32)[0])
 
 
 def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:

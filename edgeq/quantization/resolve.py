@@ -55,7 +55,7 @@ def resolve(
     """
     resolver = _Resolver(model, annotations, ranges, _clipped(model, annotations), weights == "mse")
     everything = resolver.all_params()
-    activations, weights = [], []
+    activations, constant = [], []
     dynamic: dict[str, list[WeightEntry]] = {}
     for ref, params in everything.items():
         if isinstance(ref, ValueRef):
@@ -64,10 +64,10 @@ def resolve(
         elif annotations.decisions[ref.node].form is NodeForm.DYNAMIC:
             dynamic.setdefault(ref.node, []).append(WeightEntry(ref, params))
         else:
-            weights.append(WeightEntry(ref, params))
+            constant.append(WeightEntry(ref, params))
     return QuantPlan(
         activations=tuple(activations),
-        weights=tuple(weights),
+        weights=tuple(constant),
         dynamic={node: tuple(entries) for node, entries in dynamic.items()},
         dropped=tuple(annotations.absorbed),
         decisions=tuple(annotations.decisions.values()),

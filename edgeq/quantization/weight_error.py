@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.types import FloatArray
+    from edgeq.types import Array
 
 _OCTAVES = 2.0
 """How far below the greatest magnitude the search reaches; for 8 bits and normal weights the
@@ -36,7 +36,7 @@ _TOGETHER = 2**15
 
 
 def least_error_magnitudes(
-    rows: FloatArray, top: int, limits: tuple[int, int], *, saturate: bool = True
+    rows: Array, top: int, limits: tuple[int, int], *, saturate: bool = True
 ) -> NDArray[np.float64]:
     """The magnitude of each row that becomes the integer ``top``.
 
@@ -57,7 +57,7 @@ def least_error_magnitudes(
     count = max(_TOGETHER // max(rows.shape[1], 1), 1)
     share = _ROUNDINGS // max(rows.size, 1)
     coarse, fine = (int(np.clip(share // 2, *bounds)) for bounds in (_COARSE, _FINE))
-    found = greatest.copy()
+    found: NDArray[np.float64] = greatest.copy()
     for k in range(0, rows.shape[0], count):
         part = slice(k, k + count)
         alive = greatest[part] > 0.0
