@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.calibration.sources import InputSpec
-from edgeq.errors import DataError
+from edgeq.errors import DataError, EdgeqError
 from edgeq.metrics.named import load_metric
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
+from edgeq.validation.diagnosis import NOTHING_FOUND, Diagnosis
 from edgeq.validation.verdict import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from edgeq.runtime.profile import NodeTime
     from edgeq.types import Array, Sample
     from edgeq.validation.coverage import Coverage
-    from edgeq.validation.layers import LayerFidelity
 
 _LATENCY_SAMPLES = 4
 
@@ -39,7 +39,7 @@ class Measured:
     Attributes:
         outputs: Closeness per output.
         coverage: What runs in integers.
-        layers: Closeness per layer.
+        diagnosis: Where accuracy is lost, and why.
         latency: One comparison per thread count.
         times: Profile of a candidate that is slower than its original.
         metric: Task score of both.
@@ -47,10 +47,24 @@ class Measured:
 
     outputs: Mapping[str, Fidelity]
     coverage: Coverage | None = None
-    layers: tuple[LayerFidelity, ...] = ()
+    diagnosis: Diagnosis = NOTHING_FOUND
     latency: tuple[LatencyComparison, ...] = ()
     times: tuple[NodeTime, ...] = ()
     metric: Score | None = None
+
+
+def look_for_causes(
+    find: Callable[[], Diagnosis],
+) -> Diagnosis:
+    """Where accuracy is lost; a failure to find out is no reason to hand over nothing.
+
+    Args:
+        find: Compares two models.
+    """
+    try:
+        return find()
+    except EdgeqError as error:
+        return replace(NOTHING_FOUND, note=f"Layers were not compared: {error.what}")
 
 
 def input_specs(model: ir.Model) -> list[InputSpec]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.api.measuring import (
     Measured,
+    look_for_causes,
     measure_latency,
     slow_nodes,
 )
@@ -24,7 +25,7 @@ from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import measure
-from edgeq.validation.layers import compare_layers
+from edgeq.validation.diagnosis import diagnose
 from edgeq.validation.verdict import judge
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         found.outputs,
         found.coverage,
         found.latency,
-        found.layers,
+        found.diagnosis.layers,
         work.collection.samples,
         plan,
         found.times,
@@ -123,11 +124,13 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         metric=found.metric,
         coverage=found.coverage,
         latency=found.latency,
-        layers=found.layers,
+        layers=found.diagnosis.layers,
+        values=found.diagnosis.values,
+        parting=found.diagnosis.parting,
         timings=stages.seconds,
         peak_rss_mb=peak_rss_mb(),
         warnings=warnings,
-        notes=_notes(work),
+        notes=tuple(filter(None, (*_notes(work), found.diagnosis.note))),
         environment=environment(),
         steps=tuple(
             StepRow(t.name, t.kept, t.before_db, t.after_db, t.seconds) for t in work.found.steps
@@ -185,11 +188,13 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
         return Measured(outputs, metric=metric)
     with stages.stage("validate"):
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
-        layers = compare_layers(work.found.best.floats.model, work.final, plan, few, config)
+    with stages.stage("diagnose"):
+        floats = work.found.best.floats.model
+        diagnosis = look_for_causes(lambda: diagnose(floats, work.final, few, config))
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)
-    return Measured(outputs, coverage, layers, latency, times, metric)
+    return Measured(outputs, coverage, diagnosis, latency, times, metric)
 
 
 def _notes(work: Work) -> tuple[str, ...]:

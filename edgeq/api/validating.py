@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import Measured, Recorded, input_specs, measure_latency, score, slow_nodes
+from edgeq.api.measuring import (
+    Measured,
+    Recorded,
+    input_specs,
+    look_for_causes,
+    measure_latency,
+    score,
+    slow_nodes,
+)
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
@@ -13,7 +21,9 @@ from edgeq.calibration.sources import open_source
 from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
 from edgeq.graph.interface import Interface, require_comparable
+from edgeq.graph.walk import values
 from edgeq.metrics.relative import relative_metric
+from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
@@ -21,10 +31,11 @@ from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
+from edgeq.validation.diagnosis import NOTHING_FOUND, diagnose_given
 from edgeq.validation.verdict import DEFAULT, Score, Thresholds, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -33,8 +44,11 @@ if TYPE_CHECKING:
     from edgeq.metrics import Fidelity
     from edgeq.progress import Progress
     from edgeq.types import Sample
+    from edgeq.validation.diagnosis import Diagnosis
 
 _LATENCY_SAMPLES = 8
+_OPSET = 13
+"""Lowest version of the graph in which both models are compared: as for quantizing."""
 
 
 def validate(
@@ -46,6 +60,7 @@ def validate(
     metric: str | None = None,
     max_samples: int | None = None,
     threads: int = 0,
+    explain: bool = False,
     progress: Progress | None = None,
 ) -> ValidationResult:
     """Run two models of one interface on the same samples and judge the second one.
@@ -58,11 +73,13 @@ def validate(
         metric: Name or reference of a task metric.
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
+        explain: Whether to compare layer by layer and to look for what costs accuracy. Layers
+            are matched by the names of their outputs, in the reference as edgeq prepares it or as
+            it is, whichever fits better.
         progress: Listens to the run.
 
     Returns:
-        What was measured, and the verdict. The report's ``layers`` are empty: which layer of one
-        model belongs to which of the other is known only while quantizing.
+        What was measured, and the verdict. The report's ``layers`` are empty without ``explain``.
 
     Raises:
         EdgeqError: A model or the data cannot be used.
@@ -81,7 +98,8 @@ def validate(
     require_comparable(Interface.of(left.model), Interface.of(right.model))
     kept = KeptSamples(limit=_LATENCY_SAMPLES)
     watched = _watched(source, kept, listener)
-    found = _measure(_Pair(left.model, right.model, threads), source, watched, kept, metric, stages)
+    pair = _Pair(left.model, right.model, threads, explain=explain)
+    found = _measure(pair, source, watched, kept, metric, stages)
     return ValidationResult(
         Report(
             verdict=judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric),
@@ -96,13 +114,30 @@ def validate(
             metric=found.metric,
             coverage=found.coverage,
             latency=found.latency,
-            layers=(),
+            layers=found.diagnosis.layers,
+            values=found.diagnosis.values,
+            parting=found.diagnosis.parting,
             timings=stages.seconds,
             peak_rss_mb=peak_rss_mb(),
             warnings=warnings_about(
-                found.outputs, found.coverage, found.latency, (), None, None, found.times
+                found.outputs,
+                found.coverage,
+                found.latency,
+                found.diagnosis.layers,
+                None,
+                None,
+                found.times,
             ),
-            notes=(f"Compared on {source.description}", *source.assumptions),
+            notes=tuple(
+                filter(
+                    None,
+                    (
+                        f"Compared on {source.description}",
+                        *source.assumptions,
+                        found.diagnosis.note,
+                    ),
+                )
+            ),
             environment=environment(),
         )
     )
@@ -110,11 +145,12 @@ def validate(
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The two models, and the threads they run with."""
+    """The two models, the threads they run with, and whether to look into them."""
 
     reference: ir.Model
     candidate: ir.Model
     threads: int
+    explain: bool
 
 
 def _measure(
@@ -139,10 +175,14 @@ def _measure(
         macs = count_macs(pair.candidate, kept[0])
         executed = executed_graph(pair.candidate, config)
         coverage = measure(macs, None, executed, pair.candidate)
+    diagnosis = NOTHING_FOUND
+    if pair.explain:
+        with stages.stage("diagnose"):
+            diagnosis = look_for_causes(lambda: _diagnosed(pair, kept[:], config))
     with stages.stage("latency"):
         latency = measure_latency(pair.reference, pair.candidate, kept[:], pair.threads, {})
         times = slow_nodes(pair.candidate, kept[:], latency, {})
-    return Measured(outputs, coverage, (), latency, times, scored)
+    return Measured(outputs, coverage, diagnosis, latency, times, scored)
 
 
 def _scored(
@@ -156,6 +196,25 @@ def _scored(
     if relative is not None:
         return Score(relative.name, 1.0, relative(outputs))
     return score(metric, source, reference, candidate)
+
+
+def _diagnosed(pair: _Pair, samples: Sequence[Sample], config: SessionConfig) -> Diagnosis:
+    """Compare layers with the reference as edgeq prepares it, or as it is: what names fit better.
+
+    Raises:
+        EdgeqError: They cannot be put into one graph.
+    """
+    both = (pair.reference, pair.candidate)
+    version = min(max(_OPSET, *map(opset.default_opset, both)), opset.NEWEST)
+    reference, candidate = (opset.upgrade(model, version) for model in both)
+    if opset.default_opset(reference) != opset.default_opset(candidate):
+        return replace(NOTHING_FOUND, note="Layers were not compared: the opsets are too different")
+    known = values(candidate).keys()
+    best = max(
+        (prepare(reference, samples).model, reference),
+        key=lambda model: len(values(model).keys() & known),
+    )
+    return diagnose_given(best, candidate, samples, config)
 
 
 def _watched(source: SampleSource, kept: KeptSamples, progress: Progress) -> Iterator[Sample]:

@@ -21,6 +21,7 @@ TITLES = {
     "refine": "Refining",
     "budget": "Searching within the budget",
     "validate": "Comparing the outputs",
+    "diagnose": "Looking for what costs accuracy",
     "latency": "Measuring latency",
     "evaluate": "Scoring",
     "save": "Writing the model",

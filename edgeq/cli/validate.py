@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 @options.max_samples_option
 @options.threads_option
 @click.option(
-    "--verbose", "-v", is_flag=True, help="List every node left in float and every layer."
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Compare layer by layer: where both models part and why. List every node left in float.",
 )
 @click.option(
     "--report",
@@ -87,6 +90,7 @@ def validate(
             metric=metric,
             max_samples=max_samples,
             threads=threads,
+            explain=verbose,
             progress=progress,
         )
     write_reports(reports, result)

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeq.report.sensitivity import layer_row, parting_row, value_row
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
+    from edgeq.validation.parting import Parting
+    from edgeq.validation.sensitivity import ValueFidelity
     from edgeq.validation.verdict import Score, Verdict
 
 SCHEMA = 1
@@ -64,6 +68,8 @@ class Report:
         environment: Versions and instruction sets.
         steps: The recovery steps that were tried, in order.
         budget: The search for a budget, where one was asked for.
+        values: What rounding each value costs, alone.
+        parting: The first layer where both models part, where there is one.
     """
 
     verdict: Verdict
@@ -86,6 +92,8 @@ class Report:
     environment: Mapping[str, str]
     steps: tuple[StepRow, ...] = ()
     budget: BudgetRows | None = None
+    values: tuple[ValueFidelity, ...] = ()
+    parting: Parting | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -110,15 +118,9 @@ class Report:
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
-            "layers": [
-                {
-                    "name": layer.name,
-                    "op_type": layer.op_type,
-                    "sqnr_db": round(layer.sqnr_db, 2),
-                    "before_db": round(layer.before_db, 2),
-                }
-                for layer in self.layers
-            ],
+            "layers": [layer_row(layer) for layer in self.layers],
+            "values": [value_row(value) for value in self.values],
+            "parting": parting_row(self.parting),
             "steps": [step.to_dict() for step in self.steps],
             **({} if self.budget is None else {"budget": self.budget.to_dict()}),
             "environment": dict(self.environment),

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from edgeq.report.elements import facts, latency_table, paragraphs, plain, sentences, table
+from edgeq.report.sensitivity_terminal import all_layers, causes, parted, worst_values
 from edgeq.report.text import amount, counted, file_size
 from edgeq.validation.advice import FAR_OFF_DB
 
@@ -48,6 +49,7 @@ def render(report: Report, *, everything: bool = False) -> RenderableType:
             latency_table(report.latency, "fp32", candidate),
             _float_nodes(report, everything),
             _layers(report, everything),
+            *_why(report, everything),
             sentences("warning", "yellow", report.warnings),
             sentences("note", "dim", report.notes),
         ]
@@ -182,14 +184,21 @@ def _share(node: FloatNode, total: int) -> str:
 
 
 def _layers(report: Report, everything: bool) -> RenderableType | None:
-    far = any(closeness.sqnr_db < FAR_OFF_DB for closeness in report.outputs.values())
-    if not report.layers or not (far or everything):
+    if not report.layers or not (everything or _is_far(report)):
         return None
-    title = "Layers" if everything else "Layers that lose most"
+    if everything:
+        return all_layers(report.layers, "Layers")
     worst = sorted(report.layers, key=lambda layer: -layer.fall_db)[:_WORST_LAYERS]
-    numbers = ("reads at dB", "writes at dB")
-    made = table(title, "layer", "operator", *numbers, numbers=numbers)
-    for layer in report.layers if everything else worst:
-        before, after = f"{layer.before_db:.1f}", f"{layer.sqnr_db:.1f}"
-        made.add_row(plain(layer.name), plain(layer.op_type), before, after)
-    return made
+    return all_layers(worst, "Layers that lose most")
+
+
+def _why(report: Report, everything: bool) -> list[RenderableType | None]:
+    """Likely causes where an output is far off; more where it is asked for."""
+    if not everything and not _is_far(report):
+        return []
+    shown = [causes(report.layers)]
+    return [*shown, worst_values(report.values), parted(report.parting)] if everything else shown
+
+
+def _is_far(report: Report) -> bool:
+    return any(closeness.sqnr_db < FAR_OFF_DB for closeness in report.outputs.values())

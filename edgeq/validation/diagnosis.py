@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.graph.walk import name_of, node_name, nodes
+from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.validation.causes import Symptoms, explain, explain_alone
 from edgeq.validation.figures import look_at_values, look_at_weight
-from edgeq.validation.parting import describe_parting, first_parted
+from edgeq.validation.parting import PARTED_DB, describe_parting, first_parted
 from edgeq.validation.sensitivity import measure_sensitivity
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ WORST = 10
 CLOSE_DB = 40.0
 """Layers that are closer than this by themselves need no explanation."""
 
+_HEALED_DB = 15.0
+"""Layers do not take away errors, but for what evens out; a reader that is so much better than what
+it reads does not read the same numbers."""
+
 _SAMPLES = 4
 """Samples that are enough to look closely at a value."""
 
@@ -42,11 +46,17 @@ class Diagnosis:
         layers: In the order of the graph; the worst of them with causes.
         values: Rounded values that have numbers of their own.
         parting: The first layer where both models part; None where they stay together.
+        note: What could not be compared, in a sentence; empty where everything was.
     """
 
     layers: tuple[LayerFidelity, ...]
     values: tuple[ValueFidelity, ...]
     parting: Parting | None
+    note: str = ""
+
+
+NOTHING_FOUND = Diagnosis((), (), None)
+"""Of models that nobody compared."""
 
 
 def diagnose(
@@ -63,7 +73,82 @@ def diagnose(
         samples: A few.
         config: How sessions are opened.
     """
+    return _told(
+        reference, candidate, measure_sensitivity(reference, candidate, samples, config), samples,
+        config,
+    )  # fmt: skip
+
+
+def diagnose_given(
+    reference: ir.Model,
+    candidate: ir.Model,
+    samples: Sequence[Sample],
+    config: SessionConfig | None = None,
+) -> Diagnosis:
+    """The same for a candidate that somebody made of the model, nobody knows how.
+
+    Values whose names tell that they are the same may have been scaled in the candidate: those that
+    are far off while everything that reads them is not are left out.
+
+    Args:
+        reference: The float model.
+        candidate: The quantized one, of the same opset.
+        samples: A few.
+        config: How sessions are opened.
+
+    Returns:
+        What was found of the layers that the names of their outputs tell, and a note that says so.
+    """
     found = measure_sensitivity(reference, candidate, samples, config)
+    layers = _without_rescaled(reference, found.layers)
+    told = _told(reference, candidate, replace(found, layers=layers), samples, config)
+    return replace(told, note=_matched(candidate, found, len(found.layers) - len(layers)))
+
+
+def _without_rescaled(
+    model: ir.Model, layers: Sequence[LayerFidelity]
+) -> tuple[LayerFidelity, ...]:
+    """Without the layers whose error everything that reads them heals."""
+    ratios = {layer.name: layer.sqnr_db for layer in layers}
+    readers: dict[str, list[float]] = {name: [] for name in ratios}
+    behind: dict[ir.Value, set[str]] = {}
+    for node in nodes(model):
+        name = node_name(node)
+        read = set().union(*(behind.get(v, set()) for v in node.inputs if v is not None))
+        if name in ratios:
+            for source in read:
+                readers[source].append(ratios[name])
+            read = {name}
+        behind |= dict.fromkeys(node.outputs, read)
+    return tuple(
+        layer
+        for layer in layers
+        if not readers[layer.name]
+        or min(readers[layer.name]) < max(PARTED_DB, layer.sqnr_db + _HEALED_DB)
+    )
+
+
+def _matched(candidate: ir.Model, found: Sensitivity, rescaled: int) -> str:
+    """How much of the candidate could be compared."""
+    pairs = sum(is_op(node, "QuantizeLinear") for node in nodes(candidate))
+    known = len(found.roundings)
+    if not found.layers:
+        return (
+            "Layers were not compared: no quantized one has an output that both models name alike"
+        )
+    told = f"Layers were matched by the names of their outputs: {len(found.layers)} of them"
+    if pairs:
+        told += f", and {known} of {pairs} quantized values"
+    return told + (f"; {rescaled} that have other scales were left out" if rescaled else "")
+
+
+def _told(
+    reference: ir.Model,
+    candidate: ir.Model,
+    found: Sensitivity,
+    samples: Sequence[Sample],
+    config: SessionConfig | None,
+) -> Diagnosis:
     parted = first_parted(found.layers)
     wanted = {layer.name: explain_alone for layer in worst_layers(found.layers)}
     if parted is not None:

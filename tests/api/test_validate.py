@@ -3,6 +3,7 @@
 import models
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 import edgeq
@@ -65,3 +66,46 @@ def test_float_layers_of_a_strange_candidate_are_named_with_what_runs(pair):
 
 def test_what_a_default_run_made_passes(pair):
     assert edgeq.validate(*pair, models.images(8)).passed
+
+
+def test_layers_are_compared_and_explained_when_asked_for(pair):
+    report = edgeq.validate(*pair, models.images(6), explain=True).report
+    names = [layer.name for layer in report.layers]
+    assert {"stem", "inner", "head"} <= set(names)
+    assert names == sorted(names, key=["stem", "inner", "residual", "pool", "head"].index)
+    assert all(layer.sqnr_db > 20 for layer in report.layers)
+    assert any(note.startswith("Layers were matched by the names") for note in report.notes)
+    document = report.to_dict()
+    assert document["parting"] is None
+    assert all("alone_db" in row for row in document["layers"])
+    assert {row["name"] for row in document["values"]} >= {"image", "trunk"}
+
+
+def test_layers_are_not_compared_unless_asked_for(pair):
+    report = edgeq.validate(*pair, models.images(4)).report
+    assert (report.layers, report.values, report.parting) == ((), (), None)
+
+
+def test_the_layer_where_a_damaged_candidate_parts_is_named(pair):
+    broken = ir.to_proto(pair[1])
+    scale = next(t for t in broken.graph.initializer if t.name == "trunk_scale")
+    scale.CopyFrom(onnx.numpy_helper.from_array(np.array(1e-4, np.float32), scale.name))
+    report = edgeq.validate(pair[0], broken, models.images(6), explain=True).report
+    row = report.to_dict()["parting"]
+    assert row["name"] == "stem"
+    assert "beyond its range" in row["cause"]
+    assert len(row["edges"]) == len(row["reference"]) + 1 == len(row["candidate"]) + 1
+    assert sum(row["reference"]) == sum(row["candidate"]) > 0
+
+
+def test_a_candidate_whose_names_are_all_new_says_that_nothing_was_compared(pair):
+    strange = onnx.ModelProto()
+    strange.CopyFrom(pair[0])
+    inner = {output for node in strange.graph.node for output in node.output}
+    inner -= {output.name for output in strange.graph.output}
+    for node in strange.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"strange_{n}" if n in inner else n for n in names]
+    report = edgeq.validate(pair[0], strange, models.images(4), explain=True).report
+    assert any("Layers were" in note for note in report.notes)
+    assert report.parting is None

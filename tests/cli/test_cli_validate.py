@@ -123,3 +123,11 @@ def test_bad_data_is_refused(run, net, work, refused):
 @pytest.mark.parametrize("option", ["--min-sqnr", "--min-cosine", "--min-speedup"])
 def test_nan_is_no_threshold(run, net, calib, refused, option):
     refused(run("validate", net, net, "--data", calib, option, "nan"), option, "no threshold")
+
+
+def test_verbose_says_where_both_part_and_why(run, net, other, calib):
+    result = run("validate", net, other, "--data", calib, "--verbose")
+    assert result.exit_code == 1
+    assert "first to part" in result.stdout
+    assert "head" in result.stdout
+    assert "What both compute there" in result.stdout
