@@ -85,5 +85,5 @@ BIAS_MEASURED = Step(
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
 )
 
-STEPS = (REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS, BIAS_MEASURED)
+STEPS = (EQUALIZE, SMOOTH, REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS, BIAS_MEASURED)
 """In the order in which they act and are tried."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgeq.calibration.collector import collect
 from edgeq.errors import EdgeqError, ModelError
 from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes
@@ -12,13 +13,17 @@ from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.plan import NodeForm
-from edgeq.quantization.ranges import ChosenRange, choose_ranges
+from edgeq.quantization.ranges import ChosenRange, choose_ranges, required_kinds
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement import steps
 from edgeq.refinement.bias_correction import channel_means, correct_biases, is_correctable
+from edgeq.refinement.channels import channel_ranges
 from edgeq.refinement.empirical_bias import correct_biases_empirically
+from edgeq.refinement.equalization import equalize
 from edgeq.refinement.ranges import candidate_ranges, refine_ranges
 from edgeq.refinement.rounding import round_weights
+from edgeq.refinement.scaling import channel_axes
+from edgeq.refinement.smoothing import migrate_scales
 from edgeq.runtime.paired import References, compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Candidate, FloatModel
@@ -161,8 +166,26 @@ class Workshop:
         acting = _names_of(steps.Stage.FLOAT, choice)
         for done in range(1, len(acting) + 1):
             if acting[:done] not in self._floats:
-                raise NotImplementedError
+                before = self._floats[acting[: done - 1]]
+                self._floats[acting[:done]] = self._rewritten(before, acting[done - 1])
         return self._floats[acting]
+
+    def _rewritten(self, floats: FloatModel, step: str) -> FloatModel:
+        """What a step makes of a float model; the values it changes are observed anew."""
+        annotations, _ = self._annotate(floats, {})
+        channels = channel_ranges(floats.model, channel_axes(floats.model), self._learning)
+        rewrite = equalize if step == steps.EQUALIZE.name else migrate_scales
+        found = rewrite(floats.model, annotations, channels)
+        known = {n: s for n, s in floats.statistics.items() if n not in found.changed}
+        infinite = floats.infinite - found.changed
+        changed = sorted(found.changed)
+        kinds = required_kinds(self._calibrators)
+        seen = collect(found.model, changed, self._kept, kinds, threads=self.threads)
+        return FloatModel(
+            found.model,
+            inherited(found.model, {**known, **seen.statistics}),
+            infinite | frozenset(seen.infinite),
+        )
 
     def _ranges(
         self,

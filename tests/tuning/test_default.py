@@ -21,11 +21,13 @@ from edgeq.tuning.workshop import NO_SAMPLE, Workshop
 from edgeq.validation.coverage import count_macs, shares
 
 
-def workshop(model, samples, calibrators="minmax"):
+def workshop(model, samples, calibrators="minmax", skip=()):
     chosen = calibrators_for(calibrators)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(model, model, CPU, Recipe(), found, chosen, samples, samples, threads=1)
+    return Workshop(
+        model, model, CPU, Recipe(skip_steps=skip), found, chosen, samples, samples, threads=1
+    )
 
 
 def chain(outlier=1.0, depth=3):
@@ -41,9 +43,9 @@ def chain(outlier=1.0, depth=3):
     )
 
 
-def found(model, calibrators="minmax", samples=None):
+def found(model, calibrators="minmax", samples=None, skip=()):
     samples = samples or graphs.feeds(model, 4)
-    shop = workshop(model, samples, calibrators)
+    shop = workshop(model, samples, calibrators, skip)
     return search(shop, tuple(calibrators_for(calibrators)), shares(count_macs(model, samples[0])))
 
 
@@ -65,12 +67,19 @@ def test_auto_is_as_close_as_every_calibrator_alone():
 
 
 def test_layers_that_ruin_the_output_are_left_float_with_the_reason():
-    result = found(chain(outlier=2000.0))
+    result = found(chain(outlier=2000.0), skip=("equalize", "refine-ranges"))
     left = {d.node: d.reason for d in result.best.plan.decisions if d.form is NodeForm.FLOAT}
     assert left
     assert all("int8 costs accuracy here" in reason for reason in left.values())
     assert any("stay float because int8 costs accuracy" in note for note in result.notes)
     assert result.best.sqnr_db > workshop_start(2000.0).sqnr_db
+
+
+def test_channels_that_differ_are_equalized_instead():
+    result = found(chain(outlier=2000.0))
+    assert "equalize" in result.best.choice.steps
+    assert not result.best.choice.excluded
+    assert result.best.sqnr_db > default.COMFORT_DB
 
 
 def workshop_start(outlier):
