@@ -1,4 +1,4 @@
-"""What a model is made of, and what would run in integers, before any work."""
+"""What a model is made of, what would run in integers, and with data what that would cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.api.sensing import Sensitivity, measure
 from edgeq.graph import loader, macs, opset, shapes
 from edgeq.graph.interface import Interface
 from edgeq.graph.split import tensors
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.progress import Progress
     from edgeq.quantization.plan import NodeDecision
 
 
@@ -41,6 +43,7 @@ class Inspection:
         decisions: What would become of every node that the target or edgeq knows, after
             preparation.
         notes: What loading and preparing changed.
+        sensitivity: What int8 costs and where; None where there was no data.
     """
 
     path: Path | None
@@ -54,18 +57,33 @@ class Inspection:
     target: str
     decisions: tuple[NodeDecision, ...]
     notes: tuple[str, ...]
+    sensitivity: Sensitivity | None = None
 
 
-def inspect(model: object, *, target: str = "cpu") -> Inspection:
-    """Look at a model without data and without changing it.
+def inspect(
+    model: object,
+    *,
+    target: str = "cpu",
+    calibration_data: object = None,
+    max_samples: int | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Look at a model without changing it.
 
     Args:
         model: Anything :func:`edgeq.quantize` takes.
         target: Name of the target profile to predict for.
+        calibration_data: As for :func:`edgeq.quantize`. With it, the model is quantized without any
+            search and compared layer by layer: which nodes and values int8 costs most, and why.
+        max_samples: Samples to read at most.
+        threads: Threads of onnxruntime; 0 lets it choose.
+        progress: Listens to the run with data.
 
     Raises:
         ModelError: The model cannot be read.
         RecipeError: There is no such target.
+        EdgeqError: With data: it cannot be used, or nothing can run in integers.
     """
     profile = target_named(target)
     loaded = loader.load(model)
@@ -83,6 +101,16 @@ def inspect(model: object, *, target: str = "cpu") -> Inspection:
         target=profile.name,
         decisions=tuple(annotations.decisions.values()),
         notes=(*loaded.notes, *prepared.notes),
+        sensitivity=None
+        if calibration_data is None
+        else measure(
+            loaded,
+            profile,
+            calibration_data,
+            max_samples=max_samples,
+            threads=threads,
+            progress=progress,
+        ),
     )
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeq.cli import options
+from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
+from edgeq.errors import RecipeError
 from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.api import Inspection
+    from edgeq.api.sensing import Sensitivity
     from edgeq.quantization.plan import NodeDecision
 
 _FLOAT_NODES = 12
@@ -31,17 +34,57 @@ _FLOAT_NODES = 12
     metavar="NAME",
     help="What the model shall run on; see edgeq list targets.",
 )
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Quantize to plain int8, and show which layers and values cost most, and why; needs "
+    "--calib.",
+)
+@options.calib_option()
+@options.max_samples_option
+@options.threads_option
+@options.quiet_option
 @options.json_option("what is found")
 @options.debug_option
-def inspect(model: Path, *, target: str, as_json: bool) -> None:
+def inspect(
+    model: Path,
+    *,
+    target: str,
+    sensitivity: bool,
+    calib: str | None,
+    max_samples: int | None,
+    threads: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Show what MODEL is made of, and what of it would run in integers."""
-    from edgeq import api
+    _require_both(sensitivity, calib)
+    with progress_bar(silent=not sensitivity or quiet or as_json) as progress:
+        from edgeq import api
 
-    found = api.inspect(model, target=target)
+        found = api.inspect(
+            model,
+            target=target,
+            calibration_data=calib,
+            max_samples=max_samples,
+            threads=threads,
+            progress=progress,
+        )
     if as_json:
         show_json(_document(found))
-    else:
+    elif not quiet:
         show(*_view(found))
+
+
+def _require_both(sensitivity: bool, calib: str | None) -> None:
+    if sensitivity and calib is None:
+        raise RecipeError(
+            "there are no samples to measure with", where="--sensitivity", remedy="Give --calib"
+        )
+    if calib is not None and not sensitivity:
+        raise RecipeError(
+            "without --sensitivity nothing is measured", where="--calib", remedy="Add --sensitivity"
+        )
 
 
 def _document(found: Inspection) -> dict[str, Any]:
@@ -68,6 +111,24 @@ def _document(found: Inspection) -> dict[str, Any]:
             for d in found.decisions
         ],
         "notes": list(found.notes),
+        **({} if found.sensitivity is None else _measured(found.sensitivity)),
+    }
+
+
+def _measured(found: Sensitivity) -> dict[str, Any]:
+    from edgeq.report.sensitivity import layer_row, parting_row, value_row
+
+    return {
+        "samples": found.samples,
+        "accuracy": {
+            "outputs": {
+                name: {"sqnr_db": round(closeness.sqnr_db, 3), "cosine": round(closeness.cosine, 6)}
+                for name, closeness in found.outputs.items()
+            }
+        },
+        "layers": [layer_row(layer) for layer in found.diagnosis.layers],
+        "values": [value_row(value) for value in found.diagnosis.values],
+        "parting": parting_row(found.diagnosis.parting),
     }
 
 
@@ -79,9 +140,29 @@ def _view(found: Inspection) -> list[RenderableType]:
     parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found)]
     if any(d.form.value == "float" for d in found.decisions):
         parts += [Text(), _left_float(found)]
+    if found.sensitivity is not None:
+        parts += [Text(), _costs(found.sensitivity)]
     if found.notes:
         parts += [Text(), *(plain(f"note: {note}", "dim") for note in found.notes)]
     return parts
+
+
+def _costs(found: Sensitivity) -> RenderableType:
+    """Layer by layer, what plain int8 costs, then the worst and why."""
+    from edgeq.report.elements import paragraphs, plain
+    from edgeq.report.sensitivity_terminal import all_layers, causes, parted, worst_values
+
+    closeness = ", ".join(f"{name} {of.sqnr_db:.1f} dB" for name, of in found.outputs.items())
+    layers = found.diagnosis.layers
+    return paragraphs(
+        [
+            plain(f"Plain int8, on {counted(found.samples, 'sample')}: {closeness}", "bold"),
+            all_layers(layers, "Layers") if layers else None,
+            worst_values(found.diagnosis.values),
+            causes(layers),
+            parted(found.diagnosis.parting),
+        ]
+    )
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:

@@ -50,3 +50,29 @@ def test_an_unknown_target_is_refused(run, net, refused):
 
 def test_a_missing_model_is_refused(run, work, refused):
     refused(run("inspect", "missing.onnx"), "There is no such file")
+
+
+def test_sensitivity_is_shown_and_nothing_is_written(run, net, calib):
+    before = sorted(net.parent.rglob("*"))
+    result = run("inspect", net, "--sensitivity", "--calib", calib)
+    assert result.exit_code == 0, result.stderr
+    for part in ("Plain int8, on", "alone dB", "Values whose rounding costs most", "stem"):
+        assert part in result.stdout
+    assert sorted(net.parent.rglob("*")) == before
+
+
+def test_sensitivity_as_json(run, net, calib):
+    result = run("inspect", net, "--sensitivity", "--calib", calib, "--json")
+    document = json.loads(result.stdout)
+    assert document["samples"] >= 4
+    assert document["accuracy"]["outputs"]["scores"]["sqnr_db"] > 15
+    names = {row["name"] for row in document["layers"]}
+    assert {"stem", "inner", "head"} <= names
+    assert all(row["alone_db"] > 15 for row in document["layers"])
+    assert {"name", "sqnr_db", "readers_db", "reader"} <= document["values"][0].keys()
+    assert document["parting"] is None
+
+
+@pytest.mark.parametrize("options", [("--sensitivity",), ("--calib", "calib")])
+def test_sensitivity_and_samples_belong_together(run, net, options, refused):
+    refused(run("inspect", net, *options), options[0])
