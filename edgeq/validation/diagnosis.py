@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.graph import constants
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.validation.causes import Symptoms, explain, explain_alone
 from edgeq.validation.figures import look_at_values, look_at_weight
@@ -33,9 +34,6 @@ CLOSE_DB = 40.0
 _HEALED_DB = 15.0
 """Layers do not take away errors, but for what evens out; a reader that is so much better than what
 it reads does not read the same numbers."""
-
-_SAMPLES = 4
-"""Samples that are enough to look closely at a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,10 @@ def _without_rescaled(
 
 def _matched(candidate: ir.Model, found: Sensitivity, rescaled: int) -> str:
     """How much of the candidate could be compared."""
-    pairs = sum(is_op(node, "QuantizeLinear") for node in nodes(candidate))
+    pairs = sum(
+        is_op(node, "QuantizeLinear") and not constants.is_constant(node.inputs[0])
+        for node in nodes(candidate)
+    )
     known = len(found.roundings)
     if not found.layers:
         return (
@@ -153,12 +154,12 @@ def _told(
     wanted = {layer.name: explain_alone for layer in worst_layers(found.layers)}
     if parted is not None:
         wanted[parted.name] = explain
-    told = _explained(reference, candidate, found, wanted, samples[:_SAMPLES], config)
+    told = _explained(reference, candidate, found, wanted, samples, config)
     layers = tuple(told.get(layer.name, layer) for layer in found.layers)
     parting = None
     if parted is not None:
         layer = told[parted.name]
-        parting = describe_parting(reference, candidate, layer, samples[:_SAMPLES], config)
+        parting = describe_parting(reference, candidate, layer, samples, config)
     return Diagnosis(layers, found.values, parting)
 
 

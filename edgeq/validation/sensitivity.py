@@ -141,7 +141,8 @@ class _Built:
     def __init__(self, reference: ir.Model, candidate: ir.Model) -> None:
         self.model = reference.clone()
         shapes.infer(self.model)
-        self.roundings = find_roundings(reference, candidate)
+        # Float values are told by their types.
+        self.roundings = find_roundings(self.model, candidate)
         dropped = _dropped(reference, candidate)
         wanted = [each.wanted for each in self.roundings.values()]
         self._branches = add_branches(self.model, wanted, dropped)
