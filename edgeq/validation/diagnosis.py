@@ -31,6 +31,9 @@ WORST = 10
 CLOSE_DB = 40.0
 """Layers that are closer than this by themselves need no explanation."""
 
+_DRAWN = 4
+"""Samples that histograms are drawn of."""
+
 _HEALED_DB = 15.0
 """Layers do not take away errors, but for what evens out; a reader that is so much better than what
 it reads does not read the same numbers."""
@@ -159,7 +162,7 @@ def _told(
     parting = None
     if parted is not None:
         layer = told[parted.name]
-        parting = describe_parting(reference, candidate, layer, samples, config)
+        parting = describe_parting(reference, candidate, layer, samples[:_DRAWN], config)
     return Diagnosis(layers, found.values, parting)
 
 

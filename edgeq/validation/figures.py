@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.calibration.histogram import coprime_stride
 from edgeq.graph import constants
 from edgeq.graph.expose import expose
+from edgeq.graph.meters import EVERYTHING
 from edgeq.graph.walk import is_op, node_name, nodes, values
 from edgeq.metrics.fidelity import sqnr_db
 from edgeq.quantization import affine
@@ -29,7 +31,7 @@ MOST = 0.999
 """The fraction of the elements that counts as all but the outliers."""
 
 _KEPT = 2**16
-"""Magnitudes of one value and sample that quantiles are taken of at most."""
+"""Elements of one value and sample that stand for all, but for the extrema."""
 
 _IMAGES = 4
 """Rank from which channels lie on axis 1; below it they lie on the last."""
@@ -117,7 +119,7 @@ def look_at_values(
         arrays |= {name: np.asarray(sample[name]) for name in wanted if name in sample}
         for name, array in arrays.items():
             if array.size and array.dtype.kind == "f" and np.isfinite(array).all():
-                notes[name].add(np.clip(array.astype(np.float64), *useful[name]), wanted[name])
+                notes[name].add(array.astype(np.float32), useful[name], wanted[name])
     return {name: each.figures(name, wanted[name]) for name, each in notes.items() if each.count}
 
 
@@ -133,17 +135,20 @@ class _Notes:
     noise: float = 0.0
     cut: float = 0.0
     magnitudes: list[NDArray[np.float64]] = field(default_factory=list)
-    channels: NDArray[np.float64] | None = None
+    channels: NDArray[np.float32] | None = None
     rows: tuple[float, float] | None = None
 
-    def add(self, array: NDArray[np.float64], numbers: tuple[float, float, float] | None) -> None:
+    def add(
+        self,
+        array: NDArray[np.float32],
+        useful: tuple[float, float],
+        numbers: tuple[float, float, float] | None,
+    ) -> None:
+        if useful != EVERYTHING:
+            array = np.clip(array, np.float32(useful[0]), np.float32(useful[1]))
         magnitude = np.abs(array)
-        self.count += array.size
         self.low, self.high = min(self.low, array.min()), max(self.high, array.max())
-        self.energy += float(np.vdot(array, array))
-        self.magnitudes.append(magnitude.ravel()[:: max(1, array.size // _KEPT)])
-        if numbers is not None:
-            self._round(array, *numbers)
+        self._part(array.ravel()[:: coprime_stride(array.size, _KEPT)].astype(np.float64), numbers)
         if array.ndim > 1:
             axis = 1 if array.ndim >= _IMAGES else array.ndim - 1
             reach = magnitude.max(axis=tuple(a for a in range(array.ndim) if a != axis))
@@ -154,13 +159,18 @@ class _Notes:
             if rows is not None and (self.rows is None or rows[0] > self.rows[0]):
                 self.rows = rows
 
-    def _round(self, array: NDArray[np.float64], low: float, high: float, step: float) -> None:
-        kept = np.clip(array, low, high)
-        outside = kept != array
-        self.beyond += int(outside.sum())
-        cut = float(np.square(array - kept).sum())
-        self.cut += cut
-        self.noise += cut + float(np.square(kept - np.rint(kept / step) * step).sum())
+    def _part(self, part: NDArray[np.float64], numbers: tuple[float, float, float] | None) -> None:
+        """Elements that stand for all of them."""
+        self.count += part.size
+        self.energy += float(np.vdot(part, part))
+        self.magnitudes.append(np.abs(part))
+        if numbers is not None:
+            low, high, step = numbers
+            kept = np.clip(part, low, high)
+            cut = float(np.square(part - kept).sum())
+            self.beyond += int((kept != part).sum())
+            self.cut += cut
+            self.noise += cut + float(np.square(kept - np.rint(kept / step) * step).sum())
 
     def figures(self, name: str, numbers: tuple[float, float, float] | None) -> ValueFigures:
         magnitudes = np.concatenate(self.magnitudes)
@@ -179,7 +189,7 @@ class _Notes:
         )
 
 
-def _ends(reach: NDArray[np.float64]) -> tuple[float, float] | None:
+def _ends(reach: NDArray[np.float32]) -> tuple[float, float] | None:
     """The largest, and the middle one of those that are not zero."""
     alive = reach[reach > 0]
     return (float(alive.max()), float(np.median(alive))) if alive.size > 1 else None
