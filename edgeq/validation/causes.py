@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from edgeq.validation.figures import ValueFigures, WeightFigures
 
+INHERITED: Final = "inherited"
+"""Kind of the cause that lies before the layer."""
+
 INHERITED_DB = 3.0
 """So much better alone than what it reads: more than half of its error came from before."""
 
@@ -87,7 +90,7 @@ def explain(of: Symptoms) -> Cause:
     if of.alone_db is None or of.alone_db > of.before_db + INHERITED_DB:
         alone = "nothing of it is rounded" if of.alone_db is None else f"alone {of.alone_db:.1f} dB"
         return Cause(
-            "inherited",
+            INHERITED,
             f"the error comes from before: what it reads is at {of.before_db:.1f} dB, {alone}",
             "Look at the layers before it",
         )

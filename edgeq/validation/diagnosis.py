@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeq.graph import constants
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
-from edgeq.validation.causes import Symptoms, explain, explain_alone
+from edgeq.validation.advice import steepest_falls
+from edgeq.validation.causes import INHERITED, Symptoms, explain, explain_alone
 from edgeq.validation.figures import look_at_values, look_at_weight
 from edgeq.validation.parting import PARTED_DB, describe_parting, first_parted
 from edgeq.validation.sensitivity import measure_sensitivity
@@ -195,8 +196,18 @@ def _explained(
             figures = {name: values[name] for name in reads[layer.name] if name in values}
             weight = look_at_weight(reference, candidate, layer.name)
             cause = wanted[layer.name](_symptoms(layer, found, figures, weight))
-            told[layer.name] = replace(layer, cause=cause.text, remedy=cause.remedy)
+            text = cause.text
+            if cause.kind == INHERITED:
+                text += _falls_before(found.layers, layer)
+            told[layer.name] = replace(layer, cause=text, remedy=cause.remedy)
     return told
+
+
+def _falls_before(layers: Sequence[LayerFidelity], layer: LayerFidelity) -> str:
+    """Where the errors arise that a layer inherits."""
+    falls = steepest_falls(layers[: layers.index(layer)], count=2)
+    named = ", ".join(f"{name} ({a:.0f} -> {b:.0f} dB)" for name, a, b in falls)
+    return f"; quality falls most at {named}" if named else ""
 
 
 def _looked_at(node: ir.Node, found: Sensitivity) -> list[str]:

@@ -5,7 +5,7 @@ import models
 import numpy as np
 
 from edgeq.graph import loader
-from edgeq.validation.diagnosis import diagnose, worst_layers
+from edgeq.validation.diagnosis import _falls_before, diagnose, worst_layers
 from edgeq.validation.layers import LayerFidelity
 
 IO = "n (float[1,3,4,4] x) => (float[1,3,4,4] z)"
@@ -57,3 +57,12 @@ def test_the_worst_by_themselves_come_first_and_close_ones_not_at_all():
     layers = [LayerFidelity(name, "Conv", 5.0, 10.0, alone) for name, alone in rows]
     assert [layer.name for layer in worst_layers(layers)] == ["c", "a"]
     assert [layer.name for layer in worst_layers(layers, 1)] == ["c"]
+
+
+def test_a_layer_that_inherits_its_error_names_where_it_arose():
+    pairs = (("a", 200.0, 23.0), ("b", 23.0, 22.5), ("c", 22.5, 19.0))
+    layers = [LayerFidelity(name, "Conv", now, before, 40.0) for name, before, now in pairs]
+    assert _falls_before(layers, layers[2]) == (
+        "; quality falls most at a (200 -> 23 dB), b (23 -> 22 dB)"
+    )
+    assert _falls_before(layers, layers[0]) == ""
