@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edgeq.types import Sample
 
 
+UNNOTICED_DB = 40.0
+"""SQNR above which nothing that follows suffers: about that of 8 bits that are well used."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerFidelity:
     """The error at the output of one layer.
@@ -51,8 +55,12 @@ class LayerFidelity:
 
     @property
     def fall_db(self) -> float:
-        """How much quality this layer itself loses; negative where errors average out."""
-        return self.before_db - self.sqnr_db
+        """How much quality this layer itself loses; negative where errors average out.
+
+        What is closer than :data:`UNNOTICED_DB` counts as that close: the first layer falls from
+        exact numbers, always, and that says nothing.
+        """
+        return min(self.before_db, UNNOTICED_DB) - self.sqnr_db
 
 
 def compare_layers(

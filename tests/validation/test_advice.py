@@ -70,7 +70,9 @@ def test_a_slower_result_says_by_how_much_and_where():
 
 def test_the_steepest_falls_come_first_and_rises_do_not_count():
     found = steepest_falls(layers(195, 30, 35, 10, 9, 8.5), count=2)
-    assert found == [("l1", 195, 30), ("l3", 35, 10)]
+    assert found == [("l3", 35, 10), ("l1", 195, 30)]
+    # A first layer at 45 dB has lost nothing that matters.
+    assert steepest_falls(layers(45, 38)) == [("l1", 45, 38)]
     assert steepest_falls(layers(200, 200)) == []
 
 
