@@ -28,12 +28,14 @@ class Step:
         stage: When it acts.
         summary: What it does, in a line.
         source: Where it is described.
+        coupled: Whether what it does to a layer makes up for the errors of the layers before it.
     """
 
     name: str
     stage: Stage
     summary: str
     source: str
+    coupled: bool = False
 
 
 EQUALIZE = Step(
@@ -65,12 +67,14 @@ ROUND = Step(
     Stage.WEIGHTS,
     "rounds weights so that the errors of a layer cancel out on its inputs, and settles biases",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
+    coupled=True,
 )
 ROUND_WEIGHTS = Step(
     "round-weights",
     Stage.WEIGHTS,
     "the same, and leaves biases as they are",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
+    coupled=True,
 )
 BIAS = Step(
     "bias",
@@ -83,6 +87,7 @@ BIAS_MEASURED = Step(
     Stage.WEIGHTS,
     "lets biases make up for the mean error that running the quantized model shows",
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
+    coupled=True,
 )
 
 STEPS = (EQUALIZE, SMOOTH, REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS, BIAS_MEASURED)

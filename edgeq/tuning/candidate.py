@@ -37,6 +37,11 @@ class Choice:
         """The same with further nodes left float."""
         return replace(self, excluded={**self.excluded, **dict.fromkeys(nodes, reason)})
 
+    def uncoupled(self) -> Choice:
+        """The same without the steps that make up for errors of other layers."""
+        coupled = {step.name for step in STEPS if step.coupled}
+        return replace(self, steps=self.steps - coupled)
+
     def with_step(self, name: str) -> Choice:
         """The same with one more recovery step."""
         return replace(self, steps=self.steps | {name})

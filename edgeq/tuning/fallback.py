@@ -49,10 +49,16 @@ class Fallback:
 
 
 def moves_of(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Moves:
-    """What leaving nodes of a candidate float would bring: measured rounding by rounding."""
-    few = workshop.samples[:_SAMPLES]
+    """What leaving nodes of a candidate float would bring: measured rounding by rounding.
+
+    Weights that make up for the errors of the layers before them would look guilty of those errors
+    when they alone are rounded: measured is what the candidate would be without such steps.
+    """
+    few, plain = workshop.samples[:_SAMPLES], start
+    if start.choice.uncoupled() != start.choice:
+        plain = workshop.build(start.choice.uncoupled(), like=start)
     contributions = measure_contributions(
-        start.floats.model, start.adjusted, start.plan, few, threads=workshop.threads
+        plain.floats.model, plain.adjusted, plain.plan, few, threads=workshop.threads
     )
     return Moves(
         start.floats.model,

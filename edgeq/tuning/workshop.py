@@ -112,7 +112,7 @@ class Workshop:
         ranges = self._ranges(floats, annotations, choice, like)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
         plan = resolve(floats.model, annotations, bounds, weights=self.recipe.weights)
-        if like is not None and like.choice.steps == choice.steps and _ranges_alike(like, choice):
+        if like is not None and _weights_alike(like, choice):
             adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
         else:
             adjusted = self._adjust(floats, plan, choice)
@@ -272,6 +272,13 @@ def _ranges_alike(candidate: Candidate, choice: Choice) -> bool:
     acting = {s.name for s in steps.STEPS if s.stage is not steps.Stage.WEIGHTS}
     same_steps = candidate.choice.steps & acting == choice.steps & acting
     return same_steps and candidate.choice.calibrators == choice.calibrators
+
+
+def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
+    """Whether the layers that both quantize have the same weights and biases."""
+    coupled = any(step.coupled and step.name in choice.steps for step in steps.STEPS)
+    same_steps = candidate.choice.steps == choice.steps
+    return same_steps and not coupled and _ranges_alike(candidate, choice)
 
 
 def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:
