@@ -29,6 +29,7 @@ class Step:
         summary: What it does, in a line.
         source: Where it is described.
         coupled: Whether what it does to a layer makes up for the errors of the layers before it.
+        replaces: Names of steps that have nothing left to do beside it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step:
     summary: str
     source: str
     coupled: bool = False
+    replaces: tuple[str, ...] = ()
 
 
 EQUALIZE = Step(
@@ -56,18 +58,13 @@ REFINE_RANGES = Step(
     "chooses the range with which the readers of a value err least at their outputs",
     "Wu et al., EasyQuant, 2020",
 )
-WEIGHT_MSE = Step(
-    "weight-mse",
-    Stage.WEIGHTS,
-    "chooses each channel's weight scale by its squared error",
-    "Banner et al., Post Training 4-bit Quantization of Convolutional Networks, 2019",
-)
 ROUND = Step(
     "round",
     Stage.WEIGHTS,
     "rounds weights so that the errors of a layer cancel out on its inputs, and settles biases",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
     coupled=True,
+    replaces=("bias",),
 )
 ROUND_WEIGHTS = Step(
     "round-weights",
@@ -75,6 +72,7 @@ ROUND_WEIGHTS = Step(
     "the same, and leaves biases as they are",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
     coupled=True,
+    replaces=("bias",),
 )
 BIAS = Step(
     "bias",
@@ -88,7 +86,8 @@ BIAS_MEASURED = Step(
     "lets biases make up for the mean error that running the quantized model shows",
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
     coupled=True,
+    replaces=("bias",),
 )
 
-STEPS = (EQUALIZE, SMOOTH, REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS, BIAS_MEASURED)
+STEPS = (BIAS, EQUALIZE, SMOOTH, REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS_MEASURED)
 """In the order in which they act and are tried."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.quantization.plan import QuantPlan
     from edgeq.quantization.ranges import ChosenRange
     from edgeq.recipe import Recipe
+    from edgeq.refinement.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class Choice:
         coupled = {step.name for step in STEPS if step.coupled}
         return replace(self, steps=self.steps - coupled)
 
-    def with_step(self, name: str) -> Choice:
+    def with_step(self, step: Step) -> Choice:
         """The same with one more recovery step."""
-        return replace(self, steps=self.steps | {name})
+        return replace(self, steps=(self.steps - set(step.replaces)) | {step.name})
 
 
 def settled(recipe: Recipe, choice: Choice) -> Recipe:

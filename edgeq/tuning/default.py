@@ -10,11 +10,11 @@ their arithmetic are left float.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.metrics.fidelity import CLOSE_DB
-from edgeq.refinement.steps import STEPS
+from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 from edgeq.validation.advice import FAR_OFF_DB
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 COMFORT_DB = FAR_OFF_DB
 """Worst-output SQNR from which no layer is given up."""
+
+GOAL_DB = COMFORT_DB + 3.0
+"""What giving up layers aims at where it is begun: half of the noise that is bearable."""
 
 ENOUGH_DB = 45.0
 """Worst-output SQNR from which no recovery step is tried."""
@@ -91,15 +94,13 @@ def search(
             workshop.build(choice), ("Nothing was searched for: done as the recipe says",)
         )
     notes: list[str] = []
-    best = workshop.build(Choice(tuple(calibrators)))
+    best = _ranged(workshop, calibrators)
     if len(calibrators) > 1 and best.ranges:
-        alone = [workshop.build(Choice((name,))) for name in calibrators]
-        best = _closest(workshop, [best, *alone])
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
     best, trials = recover(workshop, best)
     if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
-        found = leave_float(workshop, best, prices, COMFORT_DB)
+        found = leave_float(workshop, best, prices, GOAL_DB)
         if found.best is not best:
             notes.append(found.note)
             best = found.best
@@ -114,7 +115,7 @@ def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[
         if best.sqnr_db >= ENOUGH_DB or not allowed or not workshop.applies(step, best):
             continue
         start = time.perf_counter()
-        attempt = workshop.build(best.choice.with_step(step.name), like=best)
+        attempt = workshop.build(best.choice.with_step(step), like=best)
         seconds = time.perf_counter() - start
         before_db, after_db = _comparable(best, attempt)
         kept = after_db > before_db + NOTICEABLE_DB
@@ -131,6 +132,21 @@ def _comparable(one: Candidate, other: Candidate) -> tuple[float, float]:
     if min(one.typical_db, other.typical_db) >= CLOSE_DB - NOTICEABLE_DB:
         return one.sqnr_db, other.sqnr_db
     return one.typical_db, other.typical_db
+
+
+def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
+    """The calibrator, or all of them value by value, that is closest with its biases corrected.
+
+    The mean error that correction takes away can hide all else.
+    """
+    best = workshop.build(Choice(tuple(calibrators)))
+    if len(calibrators) < 2 or not best.ranges:
+        return best
+    choices = [Choice(tuple(calibrators)), *(Choice((name,)) for name in calibrators)]
+    if BIAS.name not in workshop.recipe.skip_steps and workshop.applies(BIAS, best):
+        closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
+        return workshop.build(replace(closest.choice, steps=frozenset()), like=closest)
+    return _closest(workshop, [best, *(workshop.build(c) for c in choices[1:])])
 
 
 def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:

@@ -96,10 +96,11 @@ def leave_float(
         if chosen is None:
             break
         attempt = workshop.build(start.choice.with_excluded(chosen.excluded, _REASON), like=start)
-        price = limits.price_db * (chosen.price - standing.price)
-        if not _works(attempt) or attempt.sqnr_db <= best.sqnr_db + _GAIN_DB + price:
+        price_db = limits.price_db * (chosen.price - standing.price)
+        confirmed_db = workshop.confirm(attempt).sqnr_db
+        if not _works(attempt) or confirmed_db <= reached_db + _GAIN_DB + price_db:
             break
-        best, standing, reached_db = attempt, chosen, workshop.confirm(attempt).sqnr_db
+        best, standing, reached_db = attempt, chosen, confirmed_db
     return Fallback(best, _note(start, best))
 
 
