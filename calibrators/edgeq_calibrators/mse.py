@@ -26,17 +26,18 @@ _OCTAVES = 10.0
 # Points per free bound of each grid. Every grid covers the two cells around the best of the one
 # before: 25 points over 10 octaves, then steps of 0.1 and 0.03 octaves.
 _GRIDS = (25, 9, 9)
-# Points and octaves of the exact look where one bound is free, and where both are. Wide enough to
-# meet the zero points that round well, and the steps that suit a peak of the distribution.
-_FINAL_ONE = (17, 0.1)
-_FINAL_BOTH = (5, 0.03)
+# Points and octaves of the exact look at steps around the best, the zero point kept: 0.35 % apart,
+# so that a peak 128 steps from zero meets an integer; wide enough for one 8 steps from it.
+_FINAL = (81, 0.2)
 # Steps from zero up to which the grid of integers is looked at: all of them for 8 bits. (Values on
 # a grid of their own, as pixels are, lose 0.3 dB otherwise.) Farther out rounding errs by
 # step**2 / 12 whatever the grid.
 _NEAR = 256.0
-_ALIKE = 2.0  # ratio of steps that are compared with the grid in mind
+# Parts of the least step: what lies in one of them is rounded together. No whole number, so that
+# the phases of their centres differ from step to step.
+_CELLS = 8.618
 _HALVES = 256  # points of the table of what rounds to zero
-_TOGETHER = 2**13  # bins times ranges that are judged at once
+_TOGETHER = 2**14  # cells times ranges that are judged at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,9 @@ class MeanSquaredError:
 
     Both ends are searched for asymmetric types, one threshold for symmetric ones, over ranges
     that contain zero. A grid of ranges, each bound up to 2**10 times nearer to zero than the
-    extremum, is judged by moments of the histogram and narrowed down twice; the ranges
-    around the best, and the full one, are then judged by the exact error of clipping and rounding
-    elements spread evenly inside each bin. So it never does worse than the extrema.
+    extremum, is judged by moments of the histogram and narrowed down twice; steps around that of
+    the best, and the full range, are then judged by clipping and rounding what is there: peaks of
+    a distribution, as a constant background makes, favour steps of which they are multiples.
     """
 
     contract: ClassVar[int] = CONTRACT
@@ -78,10 +79,9 @@ class MeanSquaredError:
 def expected_error(histogram: Histogram, lows: Floats, highs: Floats, spec: QuantSpec) -> Floats:
     """Mean squared error of quantizing to each range, the zero point rounded as it will be.
 
-    Elements count as evenly spread inside a bin. With n(t) the clamped integer nearest to t and
-    r(t) = t - n(t), both in steps, the integral of r**2 from 0 to t is n(t) / 12 + r(t)**3 / 3,
-    inside the range and beyond it. More than :data:`_NEAR` steps from zero rounding counts as
-    step**2 / 12, and clipping follows from moments.
+    Elements count as evenly spread inside a bin, and as rounded together within an eighth of a
+    step. More than :data:`_NEAR` steps from zero rounding counts as step**2 / 12, and clipping
+    follows from moments.
 
     Args:
         histogram: Of the value.
@@ -99,22 +99,17 @@ def _expected_error(moments: _Moments, lows: Floats, highs: Floats, spec: QuantS
     scale = (highs - lows) / (spec.qmax - spec.qmin)
     zero = np.clip(np.rint(spec.qmin - lows / scale), spec.qmin, spec.qmax)
     least, most = spec.qmin - zero, spec.qmax - zero
-    near = moments.near(float(scale.min()), float(scale.max()))
+    near = moments.near(lows, highs, scale)
     error = np.empty(scale.size)
     # A few ranges at once: arrays beyond 128 KiB are mapped anew each time, which costs more.
-    rows = max(_TOGETHER // max(near.edges.size, 1), 1)
+    rows = max(_TOGETHER // max(near.centres.size, 1), 1)
     for part in (slice(k, k + rows) for k in range(0, scale.size, rows)):
         error[part] = near.error(scale[part], least[part], most[part])
     low, high = least * scale, most * scale
     below, above = np.minimum(low, near.low), np.maximum(high, near.high)
-    rounded = (
-        moments.mass_below(above)
-        - moments.mass_below(below)
-        - float(np.diff(moments.mass_below(np.array([near.low, near.high])))[0])
-    )
+    rounded = moments.mass_below(above) - moments.mass_below(below) - near.mass
     return np.asarray(
-        near.to_zero
-        + error
+        error
         + rounded * scale**2 / 12.0
         + moments.clipped_below(below, low)
         + moments.clipped_above(above, high)
@@ -145,9 +140,13 @@ def _search(
         best = np.unravel_index(int(np.argmin(error)), error.shape)
         centre = (float(below[best[0], 0]), float(above[0 if not tied else best[0], best[1]]))
         radius = 2.0 * radius / (points - 1)
-    points, radius = _FINAL_BOTH if min(reach) > 0.0 and not tied else _FINAL_ONE
-    below, above = np.broadcast_arrays(*_octaves(centre, radius, points, reach, tied=tied))
-    lows, highs = -reach[0] * 2.0 ** -below.ravel(), reach[1] * 2.0 ** -above.ravel()
+    low, high = -reach[0] * 2.0 ** -centre[0], reach[1] * 2.0 ** -centre[1]
+    scale = (high - low) / (spec.qmax - spec.qmin)
+    zero = min(max(np.rint(spec.qmin - low / scale), spec.qmin), spec.qmax)
+    points, radius = _FINAL
+    scales = scale * 2.0 ** (radius * _evenly(points))
+    lows = np.maximum(scales * (spec.qmin - zero), -reach[0])
+    highs = np.minimum(scales * (spec.qmax - zero), reach[1])
     return np.append(lows, -reach[0]), np.append(highs, reach[1])
 
 
@@ -212,46 +211,40 @@ class _Model:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Near:
-    """The part of a histogram in which the grid of integers matters.
+    """The part of a histogram in which the grid of integers matters, cut into narrow cells.
 
     Attributes:
         low: Where it begins.
         high: Where it ends.
-        to_zero: Mean square of what lies so near to zero that every range rounds it to zero.
-        edges: Edges of the other bins, float64 [edges].
-        densities: By which an antiderivative at those edges is multiplied, so that the sum is its
-            integral over the distribution, float64 [edges].
+        mass: Of all of it.
+        spread: Sum of the squared distances to the centres of the cells that round to zero.
+        centres: Means of the cells that are not empty, float32 [cells].
+        weights: Their masses, float32 [cells].
     """
 
     low: float
     high: float
-    to_zero: float
-    edges: Floats
-    densities: Floats
+    mass: float
+    spread: float
+    centres: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
     def error(self, scale: Floats, least: Floats, most: Floats) -> Floats:
-        """Integral of the squared error over these bins, for scales and clamps of integers."""
-        t = self.edges / scale[:, None]
+        """Sum of the squared errors of these cells, for scales and clamps of integers."""
+        t = self.centres * (1.0 / scale).astype(np.float32)[:, None]
         n = np.rint(t)
-        np.minimum(n, most[:, None], out=n)
-        np.maximum(n, least[:, None], out=n)
+        np.minimum(n, most.astype(np.float32)[:, None], out=n)
+        np.maximum(n, least.astype(np.float32)[:, None], out=n)
         t -= n
-        cubes = t * t
-        cubes *= t
-        # n / 12 + r**3 / 3, in place and with one product.
-        cubes *= 4.0
-        cubes += n
-        integral: Floats = cubes @ self.densities / 12.0
-        return integral * scale**3
+        t *= t
+        squares: Floats = (t @ self.weights).astype(np.float64)
+        return squares * scale**2 + self.spread
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Moments:
     """A histogram of mass 1 and its cumulative moments at the edges, float64 [2 * bins] each."""
 
-    low: Floats
-    high: Floats
-    weights: Floats
     edges: Floats
     mass: Floats
     first: Floats
@@ -268,7 +261,7 @@ class _Moments:
         mass, first, second = (
             _interleaved(end - moment, end) for end, moment in zip(ends, each, strict=True)
         )
-        return cls(low, high, weights, edges, mass, first, second)
+        return cls(edges, mass, first, second)
 
     def mass_below(self, x: Floats) -> Floats:
         """Mass of the elements below ``x``, linear inside a bin; likewise the other moments."""
@@ -293,38 +286,36 @@ class _Moments:
         error += bound * bound * (self.mass[-1] - self.mass_below(x))
         return error
 
-    def near(self, least: float, most: float) -> _Near:
-        """The bins between half the least step and :data:`_NEAR` times the greatest one.
-
-        A greatest step far from the others does not count: there is nothing to tell apart then.
-        """
-        reach, inner = _NEAR * min(most, _ALIKE * least), least / 2.0
-        start = int(np.searchsorted(self.low, -reach))
-        stop = max(int(np.searchsorted(self.high, reach, side="right")), start)
-        first = min(max(int(np.searchsorted(self.low, -inner)), start), stop)
-        last = max(min(int(np.searchsorted(self.high, inner, side="right")), stop), first)
-        squares = self.weights[first:last] * _mean_square(
-            self.low[first:last], self.high[first:last]
+    def near(self, lows: Floats, highs: Floats, scales: Floats) -> _Near:
+        """What lies within all of these ranges together, to :data:`_NEAR` steps from zero."""
+        # The full range, which comes last, may be far from the others: then there is nothing to
+        # tell apart.
+        some = slice(max(scales.size - 1, 1))
+        step = float(scales[some].min())
+        reach = _NEAR * step
+        low = max(float(lows[some].min()), -reach) - step / 2.0
+        high = min(float(highs[some].max()), reach) + step / 2.0
+        grid = np.linspace(low, high, int((high - low) / step * _CELLS) + 2)
+        # Evenly spread in a bin, mass grows with x, its moments with powers of x.
+        mass, first, second = (
+            np.diff(np.interp(_power(grid, k + 1), _power(self.edges, k + 1), moment, left=0.0))
+            for k, moment in enumerate((self.mass, self.first, self.second))
         )
-        low = np.concatenate([self.low[start:first], self.low[last:stop]])
-        high = np.concatenate([self.high[start:first], self.high[last:stop]])
-        weights = np.concatenate([self.weights[start:first], self.weights[last:stop]])
-        # A bin without a width, cut by an extremum, gets one: densities are finite.
-        high = np.maximum(high, low + 1e-9 * reach)
-        density = weights / (high - low)
-        edges, densities = _integrating(low, high, density)
-        begin, end = (self.low[start], self.high[stop - 1]) if stop > start else (0.0, 0.0)
-        return _Near(float(begin), float(end), float(squares.sum()), edges, densities)
+        full = mass > 0.0
+        mass = mass[full]
+        centres = np.clip(first[full] / mass, grid[:-1][full], grid[1:][full])
+        # What is spread in a cell that rounds to zero is lost. In others a centre of random phase
+        # errs as much on average as elements of random phases.
+        lost = np.abs(centres) < step / 2.0
+        spread = float(np.dot(lost, second[full] - mass * centres * centres))
+        within = float(mass.sum())
+        return _Near(low, high, within, spread, centres.astype(np.float32), mass.astype(np.float32))
 
 
-def _integrating(low: Floats, high: Floats, density: Floats) -> tuple[Floats, Floats]:
-    """Edges, each once, and the factors of an antiderivative at them; see :class:`_Near`."""
-    if not low.size:
-        return low, density
-    ends = np.append(high[:-1] != low[1:], True)
-    factors = -density
-    factors[1:] += np.where(ends[:-1], 0.0, density[:-1])
-    return np.concatenate([low, high[ends]]), np.concatenate([factors, density[ends]])
+def _power(x: Floats, exponent: int) -> Floats:
+    """That power of the magnitude, with the sign of ``x``: ascending where ``x`` is."""
+    magnitude: Floats = np.abs(x) ** (exponent - 1)
+    return magnitude * x
 
 
 def _interleaved(a: Floats, b: Floats) -> Floats:
