@@ -30,7 +30,7 @@ COMFORT_DB = FAR_OFF_DB
 GOAL_DB = COMFORT_DB + 3.0
 """What giving up layers aims at where it is begun: half of the noise that is bearable."""
 
-ENOUGH_DB = 45.0
+ENOUGH_DB = 26.0
 """Worst-output SQNR from which no recovery step is tried."""
 
 NOTICEABLE_DB = 0.3

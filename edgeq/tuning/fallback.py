@@ -31,6 +31,7 @@ _PRICE_DB = 3.0
 
 _SAMPLES = 2
 _ATTEMPTS = 4
+"""Candidates that are built: freed noise may show late, when a few samples decide."""
 _LEAST_NOISE = 1e-3
 _REASON = "int8 costs accuracy here: measured on calibration samples"
 
@@ -84,23 +85,22 @@ def leave_float(
         goal_db: Stop when the worst output reaches this on all samples that were kept.
     """
     rungs = tuple(moves_of(workshop, start, prices).ladder(RESCUE_SHARE))
-    best, standing = start, Standing()
-    reached_db = workshop.confirm(start).sqnr_db
+    start_db = workshop.confirm(start).sqnr_db
+    best, best_db, profit_db = start, start_db, _GAIN_DB
+    standing = Standing()
     for _ in range(_ATTEMPTS):
-        rescued = reached_db < RESCUE_DB
+        rescued = best_db < RESCUE_DB
         enough_db = min(goal_db, RESCUE_DB) if rescued else goal_db
         limits = _Limits(RESCUE_SHARE, 0.0) if rescued else _Limits(FLOAT_SHARE, _PRICE_DB)
-        if reached_db >= enough_db:
+        chosen = _bargain(rungs, standing, enough_db - best_db, limits)
+        if best_db >= enough_db or chosen is None:
             break
-        chosen = _bargain(rungs, standing, enough_db - reached_db, limits)
-        if chosen is None:
-            break
+        standing = chosen
         attempt = workshop.build(start.choice.with_excluded(chosen.excluded, _REASON), like=start)
-        price_db = limits.price_db * (chosen.price - standing.price)
-        confirmed_db = workshop.confirm(attempt).sqnr_db
-        if not _works(attempt) or confirmed_db <= reached_db + _GAIN_DB + price_db:
-            break
-        best, standing, reached_db = attempt, chosen, confirmed_db
+        reached_db = workshop.confirm(attempt).sqnr_db
+        gained_db = reached_db - start_db - limits.price_db * chosen.price
+        if _works(attempt) and gained_db > profit_db:
+            best, best_db, profit_db = attempt, reached_db, gained_db
     return Fallback(best, _note(start, best))
 
 

@@ -89,6 +89,7 @@ def workshop_start(outlier):
 
 def test_a_recovery_step_stays_only_where_it_helps(monkeypatch):
     monkeypatch.setattr(default, "NOTICEABLE_DB", 1000.0)
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
     result = found(chain())
     assert not result.best.choice.steps
     assert result.steps
@@ -132,3 +133,7 @@ def test_what_is_not_finite_is_the_farthest_off(monkeypatch):
     broken = {name: type(each)(99.0, 1.0, 0.0, None, False) for name, each in built.outputs.items()}
     assert replace(built, outputs=broken).sqnr_db == -200
     assert np.isfinite(built.sqnr_db)
+
+
+def test_what_is_close_enough_is_not_bettered():
+    assert not found(chain()).steps
