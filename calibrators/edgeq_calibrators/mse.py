@@ -69,7 +69,7 @@ class MeanSquaredError:
         least, most = statistics.minimum, statistics.maximum
         if least == most:
             return TensorRange(least, most)
-        moments = _Moments.of(statistics.histogram)
+        moments = _Moments.of(statistics.distribution)
         lows, highs = _search(moments, _reach(least, most, spec), spec)
         best = int(np.argmin(_expected_error(moments, lows, highs, spec)))
         low = min(max(float(lows[best]), least), most)

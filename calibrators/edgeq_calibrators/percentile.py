@@ -60,14 +60,14 @@ class Percentile:
         ranges = [_between(statistics, level) for level in levels]
         if len(ranges) == 1:
             return ranges[0]
-        histogram = statistics.histogram
+        histogram = statistics.distribution
         return min(ranges, key=lambda bounds: _expected_error(histogram, bounds, spec))
 
 
 def _between(statistics: Statistics, level: float) -> TensorRange:
     """The percentiles of one level."""
     least, most = statistics.minimum, statistics.maximum
-    histogram = statistics.histogram
+    histogram = statistics.distribution
     low = histogram.quantile(1.0 - level / 100.0)
     high = histogram.quantile(level / 100.0)
     tiny = float(2.0**-133)  # half width of the histogram's bin of zeros

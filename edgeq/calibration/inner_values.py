@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.histogram import Tails, coprime_stride, is_divisible, stretches
+from edgeq.calibration.histogram import (
+    Tails,
+    coprime_stride,
+    is_divisible,
+    stretches,
+    stride_in,
+)
 from edgeq.errors import DataError
 from edgeq.graph.condense import Condensed, condense, is_large
 from edgeq.graph.expose import expose
@@ -128,7 +134,7 @@ class InnerValues:
         self._usual: int | None = None
         self._planned: tuple[int, ...] | None = None
         self._plan: dict[str, Array] = {}
-        self._steps: list[tuple[str, int]] = []
+        self._steps: list[tuple[Condensed, int]] = []
         self._session: Session | None = None
         if exposed.outputs:
             self._session = Session(exposed.model, self._config, what=_WHAT)
@@ -186,19 +192,21 @@ class InnerValues:
         if sizes is not None:
             results = self._run_foreseen(session, sample, sizes, index, sure=known)
             if results is not None and self._sizes_in(results) == sizes:
-                return results, self._summaries(results, sizes)
+                return results, self._summaries(results, sizes, index)
         # Sizes that differ for inputs of one shape are not foreseen: everything comes out.
         results = self._run_by(session, sample, 1)
         sizes = self._learn(key, self._sizes_in(results))
-        return results, self._summaries(results, sizes, index)
+        return results, self._summaries(results, sizes, index, whole=True)
 
     def _run_foreseen(
         self, session: Session, sample: Sample, sizes: Sequence[int], index: int, *, sure: bool
     ) -> dict[str, Array] | None:
         """A run for values of these sizes; None where it fails, and other sizes may be why."""
         feed = {**sample, **self._foreseen(tuple(sizes))}
-        for start, step in self._steps:
-            feed[start] = np.array([index % step], np.int64)
+        for one, size in self._steps:
+            step = stride_in(index, max(size, 1), self._limit)
+            feed[one.start] = np.array([index % step], np.int64)
+            feed[one.step] = np.array([step], np.int64)
         try:
             return session.run(feed)
         except DataError:
@@ -217,7 +225,7 @@ class InnerValues:
             # One stretch of all where there is no other: the extrema are still asked for.
             cut = (length, max(top, 1)) if step > 1 else None
             self._feed(self._plan, one, 0, step, cut)
-            self._steps.append((one.start, step))
+            self._steps.append((one, size))
         return self._plan
 
     def _run_by(self, session: Session, sample: Sample, step: int) -> dict[str, Array]:
@@ -252,20 +260,25 @@ class InnerValues:
         return sizes
 
     def _summaries(
-        self, results: Mapping[str, Array], sizes: Sequence[int], index: int | None = None
+        self,
+        results: Mapping[str, Array],
+        sizes: Sequence[int],
+        index: int,
+        *,
+        whole: bool = False,
     ) -> dict[str, Summary]:
-        """Of each condensed value; with an index, the part is still the whole."""
+        """Of each condensed value; the part may still be the whole."""
         found = {}
         for (name, one), size in zip(self._condensed.items(), sizes, strict=True):
-            part, stride = _floats(results[one.part]), coprime_stride(max(size, 1), self._limit)
+            part, stride = _floats(results[one.part]), stride_in(index, max(size, 1), self._limit)
             low, high = results[one.minimum], results[one.maximum]
-            if index is not None or stride == 1:
+            if whole or stride == 1:
                 # What is at hand whole was not cut into stretches.
                 tails = Tails.of(part, self._limit, one.within)
                 low, high = (low, high) if one.channels else (part, part)
             else:
                 tails = _tails(results, one)
-            part = part if index is None else part[index % stride :: stride]
+            part = part[index % stride :: stride] if whole else part
             total = float(results[one.total])
             found[name] = Summary(size, low, high, total, part, tails, one.channels)
         return found

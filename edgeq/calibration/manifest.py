@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from edgeq.calibration.origin import Places
 
 FORMAT = "edgeq calibration table"
-VERSION = 2
-"""Counts up with every change that older readers do not understand; version 1 had no channels."""
+VERSION = 3
+"""Counts up with every change that older readers do not understand; version 1 had no channels,
+version 2 no numbers counted by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Statistics:
 
     Args:
         kinds: What to collect beyond the count and the extrema, which are always there.
-        limit: Elements of one array that enter the histogram at most; extrema and sums see all.
+        limit: Elements of one array that enter the histogram, about; extrema and sums see all.
         layout: Where the channels are, if each is to be watched. An array that does not fit it
             ends that.
 
@@ -75,8 +75,8 @@ class Statistics:
     """
 
     __slots__ = (
-        "_bins", "_channels", "_frozen", "_maximum", "_minimum", "_records", "_used", "count",
-        "kinds", "limit",
+        "_bins", "_channels", "_frozen", "_maximum", "_minimum", "_points", "_records", "_used",
+        "count", "kinds", "limit",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +98,7 @@ class Statistics:
         self._bins = BinCounter(limit)
         self._channels = ChannelTracker(layout)
         self._frozen: Histogram | None = None
+        self._points: Histogram | None = None
 
     def update(self, sample_index: int, array: Array) -> None:
         """Observe the value once more. A value seen repeatedly in one sample (a loop) adds up.
@@ -144,7 +145,7 @@ class Statistics:
             extrema: Its exact minimum and maximum, finite.
             total: The sum of its elements, finite.
             part: Its elements ``[sample_index % stride :: stride]`` in C order, where the stride is
-                :func:`~edgeq.calibration.histogram.coprime_stride` of the size and the limit.
+                :func:`~edgeq.calibration.histogram.stride_in` of index, size and limit.
             tails: Its stretches with the extremes; a side without elements beyond zero may be
                 left out.
             channels: Minima and maxima of its channels, float32 [..., channels]; None where they
@@ -156,7 +157,7 @@ class Statistics:
         if StatisticKind.SAMPLE_EXTREMA in self.kinds:
             self._record(sample_index, low, high, total)
         if StatisticKind.HISTOGRAM in self.kinds:
-            self._bins.add_part(size, _as_float32(part).ravel(), tails)
+            self._bins.add_part(sample_index, size, _as_float32(part).ravel(), tails)
         if channels is None:
             self._channels.drop()
         else:
@@ -197,7 +198,7 @@ class Statistics:
         self._include(rows.size, float(lows.min()), float(highs.max()))
 
     def _include(self, size: int, low: float, high: float) -> None:
-        self._frozen = None
+        self._frozen = self._points = None
         self.count += size
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
@@ -250,6 +251,22 @@ class Statistics:
         return self._frozen
 
     @property
+    def distribution(self) -> Histogram:
+        """As :attr:`histogram`, with a bin without width for each number where they are few.
+
+        Bins say little of where in them elements lie: of pictures of 8 bits or of values of few
+        elements each number is counted by itself, too.
+
+        Raises:
+            CalibrationError: No element was seen, or HISTOGRAM was not collected.
+        """
+        self._require(StatisticKind.HISTOGRAM)
+        if self._points is None:
+            points = self._bins.points(self.minimum, self.maximum)
+            self._points = self.histogram if points is None else points
+        return self._points
+
+    @property
     def channels(self) -> ChannelExtrema | None:
         """Exact extrema of each channel.
 
@@ -294,8 +311,10 @@ class Statistics:
             ``kinds`` str [kinds], ``limit`` and ``count`` int64 [], ``extrema`` float64 [2],
             ``sample_index`` int32, ``sample_minimum`` and ``sample_maximum`` float32 and
             ``sample_sum`` float64 [samples], ``block`` int64 [blocks], ``counts`` int64
-            [blocks, 128], ``channel_axis`` (-1: not watched) and ``channel_rank`` int64 [],
-            ``channel_minimum`` and ``channel_maximum`` float32 [channels].
+            [blocks, 128], ``numbers_known`` bool [], ``number`` uint32 (the bits of a float32) and
+            ``number_count`` int64 [numbers] (empty where not known), ``channel_axis`` (-1: not
+            watched) and ``channel_rank`` int64 [], ``channel_minimum`` and ``channel_maximum``
+            float32 [channels].
         """
         records = self._sorted_records()
         block, counts = self._bins.blocks()
@@ -308,6 +327,12 @@ class Statistics:
             "counts": counts,
         }
         arrays |= {f"sample_{name}": records[name].copy() for name in _RECORD.names or ()}
+        known = self._bins.known()
+        arrays["numbers_known"] = np.array(known is not None)
+        arrays["number"], arrays["number_count"] = known or (
+            np.zeros(0, np.uint32),
+            np.zeros(0, np.int64),
+        )
         arrays |= self._channels.to_arrays()
         return cast("dict[str, Array]", arrays)
 
@@ -343,7 +368,10 @@ class Statistics:
             raise ValueError("histogram blocks do not fit")
         if block.size and not (block.min() >= 0 and block.max() < 512 and counts.min() >= 0):
             raise ValueError("histogram blocks out of range")
-        made._bins = BinCounter.from_blocks(made.limit, block, counts)
+        known = None
+        if arrays.get("numbers_known"):  # not before version 3
+            known = (arrays["number"], arrays["number_count"])
+        made._bins = BinCounter.from_blocks(made.limit, block, counts, known)
         if "channel_axis" in arrays:  # tables of version 1 have none
             made._channels = ChannelTracker.from_arrays(arrays, (low, high))
         return made

@@ -98,7 +98,7 @@ def choose_ranges(
             continue
         context = context_of(known[ref.name])
         useful = useful_bounds(known[ref.name])
-        distribution = _Distribution.of(seen.histogram, useful)
+        distribution = _Distribution.of(seen.distribution, useful)
         offers = [
             _offer(name, calibrator, seen, spec, context, useful, distribution)
             for name, calibrator in calibrators.items()

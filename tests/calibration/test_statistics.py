@@ -123,7 +123,7 @@ def test_the_stride_meets_all_channels_equally_often(shape):
     size = math.prod(shape)
     stride = coprime_stride(size, 4096)
     counted = np.arange(0, size, stride)
-    assert counted.size <= 4096
+    assert 4096 / 3 < counted.size < 4096 * 2
     for axis, dim in enumerate(shape):
         if dim == 1 or dim * math.prod(shape[axis + 1 :]) > 8 * 4096:
             continue  # one period is longer than what is counted
@@ -286,7 +286,7 @@ def test_frozen_histograms_do_not_follow_later_updates():
         histogram.quantile(1.5)
 
 
-@pytest.mark.parametrize("size", [38_400, 153_600, 1_204_224])
+@pytest.mark.parametrize("size", [76_800, 153_600, 1_204_224])
 def test_tails_are_counted_element_by_element(size):
     """All bins beyond those of the stretches read hold exactly their elements."""
     array = np.random.default_rng(0).standard_t(5, size).astype(np.float32)

@@ -242,8 +242,8 @@ def test_an_array_archive_is_no_table():
 
 
 def test_a_newer_table_is_told_from_a_damaged_one():
-    content = with_manifest(table(length=4).to_bytes(), lambda m: m.update(version=3))
-    with pytest.raises(CalibrationError, match="version 3 of the format, this edgeq reads 2"):
+    content = with_manifest(table(length=4).to_bytes(), lambda m: m.update(version=4))
+    with pytest.raises(CalibrationError, match="version 4 of the format, this edgeq reads 3"):
         read(content)
 
 
