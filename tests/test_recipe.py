@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeq.errors import RecipeError
-from edgeq.recipe import Recipe, load_recipe
+from edgeq.recipe import Recipe, load_recipe, recipe_text
 
 NODES = [("/block.0/conv[1]", "Conv"), ("/head/fc", "Gemm")]
 
@@ -51,3 +51,24 @@ def test_a_recipe_file_sets_what_it_names_and_nothing_else(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text('calibrator = "percentile:level=99.9"\nexclude = ["Softmax"]')
     assert load_recipe(path) == Recipe("percentile:level=99.9", ("Softmax",))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(),
+        Recipe(calibrator="percentile:level=99.9", steps=("bias",), search=False),
+        Recipe(exclude=('a"b\\c', "tab\there", "del\x7f", "é/[0]"), skip_steps=("round",)),
+    ],
+)
+def test_a_recipe_that_is_written_is_read_as_it_was(recipe, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(recipe, ("of model.onnx", "two\nlines")), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
+def test_search_is_true_or_false(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('search = "no"')
+    with pytest.raises(RecipeError, match="must be true or false"):
+        load_recipe(path)

@@ -10,6 +10,8 @@ import numpy as np
 
 from edgeq.calibration.sources import InputSpec
 from edgeq.errors import DataError, EdgeqError
+from edgeq.graph import macs
+from edgeq.graph.walk import node_name, nodes, values
 from edgeq.metrics.named import load_metric
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.profile import profile
@@ -174,5 +176,33 @@ def score(metric: str, source: SampleSource, reference: Recorded, candidate: Rec
 
 
 def time_shares(model: ir.Model, samples: Sequence[Sample], threads: int) -> dict[str, float]:
-    """The part, 0 to 1, of the running time that each node of a model takes."""
-    return {node.name: node.share for node in profile(model, SessionConfig(threads), samples)}
+    """The part, 0 to 1, of the running time that each node of a model takes.
+
+    onnxruntime calls some fused kernels after what they write, which may lie behind the layer that
+    takes the time: it is counted for that layer.
+    """
+    named = {node_name(node): node for node in nodes(model)}
+    known = values(model)
+    shares: dict[str, float] = {}
+    for spent in profile(model, SessionConfig(threads), samples):
+        node = named.get(spent.name)
+        written = known.get(spent.name)
+        producer = None if written is None else written.producer()
+        if node is None and producer is not None:
+            node = _layer_of(producer)
+        if node is not None:
+            name = node_name(node)
+            shares[name] = shares.get(name, 0.0) + spent.share
+    return shares
+
+
+def _layer_of(node: ir.Node) -> ir.Node:
+    """The layer whose kernel may have absorbed a node; the node itself where there is none."""
+    before = node
+    while not macs.is_compute(before):
+        source = before.inputs[0] if before.inputs else None
+        producer = None if source is None else source.producer()
+        if source is None or producer is None or len(source.uses()) != 1:
+            return node
+        before = producer
+    return before

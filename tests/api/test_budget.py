@@ -1,0 +1,89 @@
+"""A budget, a metric without labels, and a recipe that does it again."""
+
+import graphs
+import numpy as np
+import pytest
+
+import edgeq
+from edgeq.errors import DataError
+from edgeq.recipe import Recipe
+from edgeq.runtime.session import Session
+
+LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
+  [first] a = Conv(x, w0)
+  [relu] r = Relu(a)
+  [second] b = Conv(r, w1)
+  [cut] s = Relu(b)
+  [third] t = Conv(s, w2)
+  [pool] c = GlobalAveragePool(t)
+  [flat] z = Flatten(c)
+}"""
+
+
+def hard():
+    """Channels that differ 3000 times in range between two layers: int8 loses the small ones."""
+    first, second, third = (graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in (0, 1, 2))
+    first[0] *= 3000.0
+    second[:, 0] /= 3000.0
+    return graphs.build(LAYERS, w0=first, w1=second, w2=third)
+
+
+def run(model, **options):
+    samples = graphs.feeds(model, 8)
+    return edgeq.quantize(
+        model, samples, evaluation_data=graphs.feeds(model, 12)[8:], threads=1, **options
+    )
+
+
+PLAIN = Recipe(calibrator="minmax", skip_steps=("equalize", "refine-ranges"))
+
+
+def test_layers_are_left_float_until_the_budget_holds():
+    result = run(hard(), max_drop="1%", metric="signal", recipe=PLAIN)
+    budget = result.report.budget
+    assert result.passed
+    assert budget.met
+    assert len(budget.trials) > 1
+    assert not budget.trials[0].met
+    assert result.report.metric.drop <= 0.01
+    assert any(trial.kept and trial.excluded for trial in budget.trials)
+    assert result.report.to_dict()["budget"]["allowed"] == pytest.approx(0.01)
+
+
+def test_a_budget_out_of_reach_fails_with_the_reason():
+    result = run(hard(), max_drop="0%", metric="signal", recipe=PLAIN, max_trials=2)
+    assert not result.passed
+    assert "No candidate keeps the budget" in result.report.budget.reason
+    assert len(result.report.budget.trials) <= 2
+
+
+def test_without_labels_and_metric_agreement_with_fp32_counts():
+    result = run(hard(), max_drop=0.5)
+    assert result.report.metric.name == "agreement"
+    assert result.report.metric.fp32 == 1.0
+
+
+def test_data_that_is_read_once_serves_every_trial():
+    model = hard()
+    data = iter(graphs.feeds(model, 12)[8:])
+    result = edgeq.quantize(
+        model, graphs.feeds(model, 8), evaluation_data=data, max_drop="1%", metric="signal",
+        recipe=PLAIN, threads=1,
+    )  # fmt: skip
+    assert len(result.report.budget.trials) > 1
+
+
+def test_the_recipe_makes_the_same_model_without_searching():
+    model = hard()
+    found = run(model, max_drop="1%", metric="signal", recipe=PLAIN)
+    again = run(model, metric="signal", recipe=found.recipe)
+    sample = graphs.feeds(model, 1)[0]
+    first, second = (Session(each.model).run(sample)["z"] for each in (found, again))
+    np.testing.assert_array_equal(first, second)
+    assert again.report.steps == ()
+    assert again.report.budget is None
+
+
+def test_a_metric_with_labels_asks_for_them():
+    with pytest.raises(DataError, match="use agreement, cosine or signal"):
+        run(hard(), metric="top1")
