@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgeq.tuning.fallback import moves_of
+from edgeq.tuning.fallback import moves_of, uncoupled
 from edgeq.tuning.moves import INTEGER, Standing
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ def keep_budget(
     """
     search = _Search(workshop, start, evaluate, holds, limits, progress)
     if not search.tries(Standing()) and search.may_go_on():
-        moves = moves_of(workshop, start, prices)
-        rungs = [rung for rung in moves.ladder(1.0) if _leaves_integers(workshop, start, rung)]
+        plain = search.plain = uncoupled(workshop, start)
+        moves = moves_of(workshop, plain, prices)
+        rungs = [rung for rung in moves.ladder(1.0) if _leaves_integers(workshop, plain, rung)]
         holding = search.climb(rungs)
         if holding is not None:
             search.put_back(holding, moves.standing, prices)
@@ -127,6 +128,7 @@ class _Search:
     progress: Callable[[int, int | None], None]
     trials: list[Trial] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
+    plain: Candidate | None = None
     best: Candidate | None = None
     best_trial: Trial | None = None
 
@@ -144,8 +146,9 @@ class _Search:
         begun = self.seconds()
         candidate = self.start
         if standing.excluded:
-            choice = self.start.choice.with_excluded(standing.excluded, _REASON)
-            candidate = self.workshop.build(choice, like=self.start)
+            plain = self.plain or self.start
+            choice = plain.choice.with_excluded(standing.excluded, _REASON)
+            candidate = self.workshop.build(choice, like=plain)
         score = self.evaluate(candidate)
         met = self.holds(candidate, score)
         took = self.seconds() - begun

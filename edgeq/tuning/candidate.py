@@ -39,9 +39,13 @@ class Choice:
         return replace(self, excluded={**self.excluded, **dict.fromkeys(nodes, reason)})
 
     def uncoupled(self) -> Choice:
-        """The same without the steps that make up for errors of other layers."""
-        coupled = {step.name for step in STEPS if step.coupled}
-        return replace(self, steps=self.steps - coupled)
+        """The same without the steps that make up for errors of other layers.
+
+        What they replaced takes their place.
+        """
+        coupled = [step for step in STEPS if step.coupled and step.name in self.steps]
+        replaced = {name for step in coupled for name in step.replaces}
+        return replace(self, steps=(self.steps - {step.name for step in coupled}) | replaced)
 
     def with_step(self, step: Step) -> Choice:
         """The same with one more recovery step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.tuning.contributions import measure_contributions
@@ -49,21 +49,25 @@ class Fallback:
     note: str
 
 
-def moves_of(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Moves:
-    """What leaving nodes of a candidate float would bring: measured rounding by rounding.
+def uncoupled(workshop: Workshop, candidate: Candidate) -> Candidate:
+    """The candidate without steps that make up for the errors of other layers.
 
-    Weights that make up for the errors of the layers before them would look guilty of those errors
-    when they alone are rounded: measured is what the candidate would be without such steps.
+    Where a layer is left float, such steps have to be taken anew, which takes long; and weights
+    that make up for errors would look guilty of them when they alone are rounded.
     """
-    few, plain = workshop.samples[:_SAMPLES], start
-    if start.choice.uncoupled() != start.choice:
-        plain = workshop.build(start.choice.uncoupled(), like=start)
+    choice = candidate.choice.uncoupled()
+    return candidate if choice == candidate.choice else workshop.build(choice, like=candidate)
+
+
+def moves_of(workshop: Workshop, plain: Candidate, prices: Mapping[str, float]) -> Moves:
+    """What leaving nodes of an uncoupled candidate float would bring: measured one by one."""
+    few = workshop.samples[:_SAMPLES]
     contributions = measure_contributions(
         plain.floats.model, plain.adjusted, plain.plan, few, threads=workshop.threads
     )
     return Moves(
-        start.floats.model,
-        lambda further: workshop.annotations(start, further),
+        plain.floats.model,
+        lambda further: workshop.annotations(plain, further),
         contributions,
         prices,
     )
@@ -84,8 +88,28 @@ def leave_float(
         prices: Share of the arithmetic per compute node.
         goal_db: Stop when the worst output reaches this on all samples that were kept.
     """
+    plain = uncoupled(workshop, start)
+    start_db, plain_db = (workshop.confirm(each).sqnr_db for each in (start, plain))
+    found = _climb(workshop, plain, plain_db, prices, goal_db - max(start_db - plain_db, 0.0))
+    if found is plain:
+        return Fallback(start, _note(start, start))
+    best = found
+    if plain is not start:
+        coupled = replace(found.choice, steps=start.choice.steps)
+        again = workshop.build(coupled, like=start)
+        best = max(found, again, key=lambda each: workshop.confirm(each).sqnr_db)
+    return Fallback(best, _note(start, best))
+
+
+def _climb(
+    workshop: Workshop,
+    start: Candidate,
+    start_db: float,
+    prices: Mapping[str, float],
+    goal_db: float,
+) -> Candidate:
+    """The candidate that gained most for its price; the one given if none did."""
     rungs = tuple(moves_of(workshop, start, prices).ladder(RESCUE_SHARE))
-    start_db = workshop.confirm(start).sqnr_db
     best, best_db, profit_db = start, start_db, _GAIN_DB
     standing = Standing()
     for _ in range(_ATTEMPTS):
@@ -101,7 +125,7 @@ def leave_float(
         gained_db = reached_db - start_db - limits.price_db * chosen.price
         if _works(attempt) and gained_db > profit_db:
             best, best_db, profit_db = attempt, reached_db, gained_db
-    return Fallback(best, _note(start, best))
+    return best
 
 
 @dataclass(frozen=True, slots=True)
