@@ -29,6 +29,11 @@ _GRIDS = (25, 9, 9)
 # Points and octaves of the exact look at steps around the best, the zero point kept: 0.35 % apart,
 # so that a peak 128 steps from zero meets an integer; wide enough for one 8 steps from it.
 _FINAL = (81, 0.2)
+# The same where each number is known by itself: their own grid may be met far from there.
+_FINAL_EXACT = (401, 1.0)
+# Octaves to each side, and points, of further looks where each number is known by itself.
+_FINER = (0.005, 0.0007, 0.0001)
+_FINER_POINTS = 17
 # Steps from zero up to which the grid of integers is looked at: all of them for 8 bits. (Values on
 # a grid of their own, as pixels are, lose 0.3 dB otherwise.) Farther out rounding errs by
 # step**2 / 12 whatever the grid.
@@ -69,11 +74,25 @@ class MeanSquaredError:
         least, most = statistics.minimum, statistics.maximum
         if least == most:
             return TensorRange(least, most)
-        moments = _Moments.of(statistics.distribution)
-        lows, highs = _search(moments, _reach(least, most, spec), spec)
-        best = int(np.argmin(_expected_error(moments, lows, highs, spec)))
+        distribution = statistics.distribution
+        moments, exact = _Moments.of(distribution), _has_points(distribution)
+        lows, highs = _search(moments, _reach(least, most, spec), spec, exact=exact)
+        error = _expected_error(moments, lows, highs, spec)
+        for width in _FINER if exact else ():
+            # Between numbers that are known: a grid of them may be met exactly.
+            k = int(np.argmin(error))
+            factors = 2.0 ** (width * _evenly(_FINER_POINTS))
+            below, above = _reach(least, most, spec)
+            lows = np.append(np.maximum(lows[k] * factors, -below), lows[k])
+            highs = np.append(np.minimum(highs[k] * factors, above), highs[k])
+            error = _expected_error(moments, lows, highs, spec)
+        best = int(np.argmin(error))
         low = min(max(float(lows[best]), least), most)
         return TensorRange(low, max(min(float(highs[best]), most), low))
+
+
+def _has_points(distribution: Histogram) -> bool:
+    return distribution.edges_low is distribution.edges_high
 
 
 def expected_error(histogram: Histogram, lows: Floats, highs: Floats, spec: QuantSpec) -> Floats:
@@ -128,7 +147,7 @@ def _reach(least: float, most: float, spec: QuantSpec) -> tuple[float, float]:
 
 
 def _search(
-    moments: _Moments, reach: tuple[float, float], spec: QuantSpec
+    moments: _Moments, reach: tuple[float, float], spec: QuantSpec, *, exact: bool
 ) -> tuple[Floats, Floats]:
     """Lower and upper bounds of the ranges worth an exact look, the full range among them."""
     model = _Model(moments, reach, spec)
@@ -143,7 +162,7 @@ def _search(
     low, high = -reach[0] * 2.0 ** -centre[0], reach[1] * 2.0 ** -centre[1]
     scale = (high - low) / (spec.qmax - spec.qmin)
     zero = min(max(np.rint(spec.qmin - low / scale), spec.qmin), spec.qmax)
-    points, radius = _FINAL
+    points, radius = _FINAL_EXACT if exact else _FINAL
     scales = scale * 2.0 ** (radius * _evenly(points))
     lows = np.maximum(scales * (spec.qmin - zero), -reach[0])
     highs = np.minimum(scales * (spec.qmax - zero), reach[1])

@@ -315,9 +315,10 @@ class BinCounter:
                 self._add_keys(keys, weight)
                 continue
             # Counting 16-bit integers as such takes three times as long.
-            dense = np.bincount(keys.astype(np.intp), minlength=_BLOCKS * BLOCK)
+            upto = int(keys.max()) // BLOCK + 1  # a half of all where nothing is negative
+            dense = np.bincount(keys.astype(np.intp), minlength=upto * BLOCK)
             numbers = np.flatnonzero(np.add.reduceat(dense, np.arange(0, dense.size, BLOCK)))
-            self._add_blocks(numbers, dense.reshape(_BLOCKS, BLOCK)[numbers] * weight)
+            self._add_blocks(numbers, dense.reshape(upto, BLOCK)[numbers] * weight)
         self._pending, self._pending_size = {}, 0
 
     def _add_keys(self, keys: NDArray[np.uint16], weight: int) -> None:

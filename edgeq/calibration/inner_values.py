@@ -106,7 +106,8 @@ class InnerValues:
         threads: int = 0,
     ) -> None:
         self._limit = limit
-        self._config = SessionConfig(threads)
+        # Planning the reuse of buffers takes longer than 32 samples gain by it.
+        self._config = SessionConfig(threads, reuse=False)
         self._open_whole: Callable[[], Session] = lambda: Session(
             expose(model, values, keep_outputs=False).model, self._config, what=_WHAT
         )

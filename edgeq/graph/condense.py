@@ -31,6 +31,9 @@ _FAR = 2**62
 _AXES_AS_INPUT = 18
 """Operator set from which ReduceMax and ReduceMin read their axes from an input."""
 
+_SUM_AXES_AS_INPUT = 13
+"""The same of ReduceSum."""
+
 _NOT_NEGATIVE = frozenset(
     {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt", "Softplus"}
 )
@@ -169,7 +172,7 @@ def condense(
             minimum=low or tails.minima or build.give("ReduceMin", [value], "minimum", []),
             maximum=high or tails.maxima or build.give("ReduceMax", [value], "maximum", []),
             channels=low is not None,
-            total=build.give("ReduceSum", [value], "total", []),
+            total=_total(build, value, tails, inner, opset),
             part=build.give("Slice", [line, start, far, axis, step], "part", [None]),
             size=None if elements is not None else build.give("Size", [value], "size", []),
             elements=elements,
@@ -252,6 +255,7 @@ class _Tails:
     shape: str | None = None
     top: str | None = None
     split: str | None = None
+    rows: ir.Value | None = None
     row_maxima: ir.Value | None = None
     row_minima: ir.Value | None = None
     grouping: ir.Value | None = None
@@ -286,7 +290,15 @@ def _tails(
         below = build.extremes(rows, minima, top, "below", largest=0)
     feeds = (None, None) if known is not None else (shape.name, top.name)
     split = grouping.name if known is None and grouping is not None else None
-    return _Tails(*above, *below, *feeds, split, maxima, minima, grouping)
+    return _Tails(*above, *below, *feeds, split, rows, maxima, minima, grouping)
+
+
+def _total(build: _Builder, value: ir.Value, tails: _Tails, axes: ir.Value, opset: int) -> str:
+    """The output with the sum: by stretches, which the runtime adds up twice as fast."""
+    if tails.rows is not None:
+        given = axes if opset >= _SUM_AXES_AS_INPUT else None
+        value = build.reduce("ReduceSum", tails.rows, given, "row_totals")
+    return build.give("ReduceSum", [value], "total", [])
 
 
 def _is_not_negative(value: ir.Value) -> bool:
