@@ -29,8 +29,9 @@ _GRIDS = (25, 9, 9)
 # Points and octaves of the exact look at steps around the best, the zero point kept: 0.35 % apart,
 # so that a peak 128 steps from zero meets an integer; wide enough for one 8 steps from it.
 _FINAL = (81, 0.2)
-# The same where each number is known by itself: their own grid may be met far from there.
-_FINAL_EXACT = (401, 1.0)
+# The same where each number is known by itself, which may have a grid of their own; and with the
+# zero points beside the best.
+_FINAL_EXACT = (201, 0.5)
 # Octaves to each side, and points, of further looks where each number is known by itself.
 _FINER = (0.005, 0.0007, 0.0001)
 _FINER_POINTS = 17
@@ -164,9 +165,13 @@ def _search(
     zero = min(max(np.rint(spec.qmin - low / scale), spec.qmin), spec.qmax)
     points, radius = _FINAL_EXACT if exact else _FINAL
     scales = scale * 2.0 ** (radius * _evenly(points))
-    lows = np.maximum(scales * (spec.qmin - zero), -reach[0])
-    highs = np.minimum(scales * (spec.qmax - zero), reach[1])
-    return np.append(lows, -reach[0]), np.append(highs, reach[1])
+    beside = np.array([-1.0, 0.0, 1.0] if exact and not tied else [0.0])
+    zeros = np.clip(zero + beside, spec.qmin, spec.qmax)[:, None]
+    lows = np.maximum(scales * (spec.qmin - zeros), -reach[0]).ravel()
+    highs = np.minimum(scales * (spec.qmax - zeros), reach[1]).ravel()
+    # One that ends at zero on both sides is none.
+    some = lows < highs
+    return np.append(lows[some], -reach[0]), np.append(highs[some], reach[1])
 
 
 def _octaves(
