@@ -38,6 +38,8 @@ class Recipe:
             without it everything is done as it stands here.
         weights: How the scales of weights are found, channel by channel: ``minmax`` covers all,
             ``mse`` takes those of the least squared error.
+        left_float: Names of nodes, not patterns, that a search has left float; they stay so where
+            nothing is searched for. Unlike with ``exclude`` all else is done as if they did not.
     """
 
     calibrator: str = "auto"
@@ -48,6 +50,7 @@ class Recipe:
     steps: tuple[str, ...] = ()
     search: bool = True
     weights: str = "minmax"
+    left_float: tuple[str, ...] = ()
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""

@@ -58,6 +58,7 @@ def test_a_recipe_file_sets_what_it_names_and_nothing_else(tmp_path):
     [
         Recipe(),
         Recipe(calibrator="percentile:level=99.9", steps=("bias",), search=False),
+        Recipe(left_float=("Conv", "a*b?"), search=False),
         Recipe(exclude=('a"b\\c', "tab\there", "del\x7f", "é/[0]"), skip_steps=("round",)),
     ],
 )

@@ -79,7 +79,14 @@ def resolve_options(
             where="max_trials or time_limit",
             remedy="Give --max-drop, too",
         )
+    _require_limits(max_trials, time_limit)
     chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps)
+    if not chosen.search and (max_trials is not None or time_limit is not None):
+        raise RecipeError(
+            "the recipe has nothing searched for, and nothing to limit",
+            where="max_trials or time_limit",
+            remedy="Leave the limit out, or write search = true in the recipe",
+        )
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
@@ -130,7 +137,26 @@ def resolve_recipe(
             where="steps",
             remedy="Write search = false, too, or name steps not to try as skip_steps",
         )
-    return chosen
+    if chosen.left_float and chosen.search:
+        raise RecipeError(
+            "the layers left float are searched for, unless nothing is",
+            where="left_float",
+            remedy="Write search = false, too, or name the layers under exclude",
+        )
+    taken = tuple(step for step in chosen.steps if step not in chosen.skip_steps)
+    return chosen.with_changes(steps=taken)
+
+
+def _require_limits(max_trials: int | None, time_limit: float | None) -> None:
+    if max_trials is not None and max_trials < 1:
+        raise RecipeError(
+            f"{max_trials} is no number of trials", where="max_trials", remedy="Give 1 or more"
+        )
+    # NaN is not at least anything.
+    if time_limit is not None and not time_limit >= 0.0:
+        raise RecipeError(
+            f"{time_limit} is no time", where="time_limit", remedy="Give seconds, 0 or more"
+        )
 
 
 def _require_known(where: str, given: Sequence[str], known: Sequence[str]) -> None:

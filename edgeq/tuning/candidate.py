@@ -62,10 +62,9 @@ def settled(recipe: Recipe, choice: Choice) -> Recipe:
     alone = len(choice.calibrators) == 1
     given = recipe.calibrator.split(":", 1)[0]
     calibrator = choice.calibrators[0] if alone and choice.calibrators[0] != given else None
-    further = [node for node in choice.excluded if node not in recipe.exclude]
     return recipe.with_changes(
         calibrator=calibrator,
-        exclude=(*recipe.exclude, *further),
+        left_float=tuple(choice.excluded),
         steps=tuple(step.name for step in STEPS if step.name in choice.steps),
         search=False,
     )

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.errors import RecipeError, nearest
+from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB
 from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
@@ -37,6 +39,7 @@ NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""
 
 _FINALISTS = 3
+_TOLD = "the recipe leaves it float"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,13 @@ def search(
         calibrators: Names of the calibrators to choose from; with one there is no choice.
         prices: Share of the arithmetic per compute node.
         falls_back: Whether layers may be left float.
+
+    Raises:
+        RecipeError: The recipe leaves a node float that there is not.
     """
     if not workshop.recipe.search:
-        choice = Choice(tuple(calibrators), steps=frozenset(workshop.recipe.steps))
         return Search(
-            workshop.build(choice), ("Nothing was searched for: done as the recipe says",)
+            _told(workshop, calibrators), ("Nothing was searched for: done as the recipe says",)
         )
     notes: list[str] = []
     best = _ranged(workshop, calibrators)
@@ -105,6 +110,25 @@ def search(
             notes.append(found.note)
             best = found.best
     return Search(best, tuple(notes), trials)
+
+
+def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
+    """What the recipe says, in the order in which a search comes to it.
+
+    Ranges and steps of the float model do not know which layers are left float in the end.
+    """
+    recipe = workshop.recipe
+    told = workshop.build(Choice(tuple(calibrators), steps=frozenset(recipe.steps)))
+    if not recipe.left_float:
+        return told
+    known = {node_name(node) for node in nodes(told.floats.model)}
+    for name in recipe.left_float:
+        if name not in known:
+            raise RecipeError(
+                f"there is no node {name!r}", where="left_float", remedy=nearest(name, known)
+            )
+    further = [name for name in recipe.left_float if name not in told.choice.excluded]
+    return workshop.build(told.choice.with_excluded(further, _TOLD), like=told)
 
 
 def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[StepTrial, ...]]:

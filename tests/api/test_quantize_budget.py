@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq.errors import DataError
-from edgeq.recipe import Recipe
+from edgeq.errors import DataError, RecipeError
+from edgeq.recipe import Recipe, recipe_text
 from edgeq.runtime.session import Session
 
 LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
@@ -20,12 +20,13 @@ LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
 }"""
 
 
-def hard():
+def hard(first_name="first"):
     """Channels that differ 3000 times in range between two layers: int8 loses the small ones."""
+    text = LAYERS.replace("[first]", f"[{first_name}]")
     first, second, third = (graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in (0, 1, 2))
     first[0] *= 3000.0
     second[:, 0] /= 3000.0
-    return graphs.build(LAYERS, w0=first, w1=second, w2=third)
+    return graphs.build(text, w0=first, w1=second, w2=third)
 
 
 def run(model, **options):
@@ -82,6 +83,57 @@ def test_the_recipe_makes_the_same_model_without_searching():
     np.testing.assert_array_equal(first, second)
     assert again.report.steps == ()
     assert again.report.budget is None
+
+
+def answers(result, model):
+    return Session(result.model).run(graphs.feeds(model, 1)[0])["z"]
+
+
+def test_a_recipe_names_layers_and_no_operators_of_the_same_name(tmp_path):
+    model = hard("Conv")
+    found = run(model, max_drop="1%", metric="signal", recipe=PLAIN)
+    assert "Conv" in found.recipe.left_float
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(found.recipe))
+    again = run(model, recipe=path)
+    np.testing.assert_array_equal(answers(found, model), answers(again, model))
+
+
+def test_a_recipe_that_was_found_fits_the_table_that_it_was_found_on():
+    model = hard()
+    table = edgeq.calibrate(model, graphs.feeds(model, 8), threads=1)
+    options = {"evaluation_data": graphs.feeds(model, 12)[8:], "metric": "signal", "threads": 1}
+    found = edgeq.quantize(model, calibration_table=table, max_drop="1%", recipe=PLAIN, **options)
+    assert found.recipe.left_float
+    again = edgeq.quantize(model, calibration_table=table, recipe=found.recipe, **options)
+    np.testing.assert_array_equal(answers(found, model), answers(again, model))
+
+
+def test_a_layer_that_there_is_not_cannot_be_left_float():
+    recipe = Recipe(search=False, left_float=("frist",))
+    with pytest.raises(RecipeError, match=r"'frist'.*Did you mean 'first'"):
+        run(hard(), recipe=recipe)
+
+
+def test_a_step_that_is_skipped_is_not_taken_from_the_recipe():
+    recipe = Recipe("minmax", search=False, steps=("equalize", "bias"))
+    assert run(hard(), recipe=recipe, skip_steps=("bias",)).recipe.steps == ("equalize",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_drop": "1%", "max_trials": 0}, "no number of trials"),
+        ({"max_drop": "1%", "time_limit": -1.0}, "no time"),
+        ({"max_drop": "1%", "time_limit": float("nan")}, "no time"),
+        ({"max_drop": "1%", "max_trials": 2, "recipe": Recipe(search=False)}, "nothing to limit"),
+        ({"max_drop": "1%", "time_limit": 2, "recipe": Recipe(search=False)}, "nothing to limit"),
+        ({"recipe": Recipe(left_float=("first",))}, "left float are searched for"),
+    ],
+)
+def test_what_could_not_be_heeded_is_refused(options, said):
+    with pytest.raises(RecipeError, match=said):
+        run(hard(), **options)
 
 
 def test_a_metric_with_labels_asks_for_them():
