@@ -101,8 +101,14 @@ def open_evaluation(model: ir.Model, options: Options) -> Evaluation | None:
     return Evaluation(options.evaluation, options.metric, model, threads=options.threads)
 
 
+def _holds_scores(dtype: ir.DataType | None) -> bool:
+    return dtype is None or dtype.is_floating_point()
+
+
 def _without_labels(model: ir.Model) -> str:
     """The metric that says most where nobody named one."""
-    shapes = [output.shape for output in model.graph.outputs]
+    # Integers beside scores are not looked at; alone, signal is the fraction of equal ones.
+    types = [output.dtype for output in model.graph.outputs]
+    shapes = [o.shape for o, t in zip(model.graph.outputs, types, strict=True) if _holds_scores(t)]
     rows = [s is not None and len(s) in (2, 3) and s[-1] != 1 for s in shapes]
     return "agreement" if rows and all(rows) else "signal"

@@ -25,7 +25,8 @@ class Fidelity:
     """Closeness of one output over all samples.
 
     Of an output of integers or truth values the elements that differ are the noise: 10 dB are nine
-    equal elements in ten.
+    equal elements in ten. They may be classes already, so that agreement is the fraction of equal
+    ones.
 
     Attributes:
         sqnr_db: Signal-to-quantization-noise ratio over all elements,
@@ -71,7 +72,10 @@ class FidelityMeter:
         if reference.shape != candidate.shape:
             self._finite = False
             return
-        if reference.dtype.kind not in "fc":
+        scores = reference.dtype.kind in "fc"
+        if not scores:
+            self._rows += reference.size
+            self._agreeing += int(np.sum(reference == candidate))
             # The distance between two class numbers says nothing: they are equal or not.
             reference, candidate = np.ones(reference.shape), reference == candidate
         want, got = reference.astype(np.float64), candidate.astype(np.float64)
@@ -91,7 +95,7 @@ class FidelityMeter:
             self._cosines.append(1.0)
         else:
             self._cosines.append(float(np.vdot(want, got)) / norm if norm else 0.0)
-        if want.ndim and want.shape[-1] >= _MIN_CLASSES:
+        if scores and want.ndim and want.shape[-1] >= _MIN_CLASSES:
             agree = want.argmax(-1) == got.argmax(-1)
             self._rows += agree.size
             self._agreeing += int(agree.sum())

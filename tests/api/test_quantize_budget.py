@@ -64,6 +64,22 @@ def test_without_labels_and_metric_agreement_with_fp32_counts():
     assert result.report.metric.fp32 == 1.0
 
 
+@pytest.mark.parametrize("metric", [None, "agreement", "signal"])
+def test_of_a_model_that_gives_classes_the_equal_ones_count(metric):
+    # Two equal channels but for a hundredth: int8 tells them apart in part of the places only.
+    weight = np.repeat(graphs.numbers(5, 1, 8, 1, 1), 2, axis=0)
+    weight[1] *= 1.01
+    head = "n (float[1,8,6,6] x) => (int64[1,6,6] z)"
+    lines = "y = Conv(x, w) z = ArgMax<axis=1, keepdims=0>(y)"
+    model = graphs.build(f"{head} {{ {lines} }}", w=weight)
+    result = run(model, metric=metric, recipe=Recipe("minmax"), max_drop=0.0, max_trials=1)
+    candidate, original = Session(result.model), Session(model)
+    data = graphs.feeds(model, 12)[8:]
+    equal = np.mean([original.run(s)["z"] == candidate.run(s)["z"] for s in data])
+    assert equal < 1.0
+    assert result.report.metric.candidate == pytest.approx(equal)
+
+
 def test_data_that_is_read_once_serves_every_trial():
     model = hard()
     data = iter(graphs.feeds(model, 12)[8:])

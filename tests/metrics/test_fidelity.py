@@ -39,6 +39,12 @@ def test_of_class_numbers_the_share_that_differs_counts_and_not_the_distance():
     assert closeness((np.arange(100), near)).sqnr_db == pytest.approx(10.0)
 
 
+def test_of_class_numbers_the_equal_ones_agree():
+    assert closeness(([[3, 1, 2]], [[0, 0, 2]])).top1_agreement == pytest.approx(1 / 3)
+    assert closeness(([[3, 1]], [[0, 0]])).top1_agreement == 0.0
+    assert closeness(([5], [5])).top1_agreement == 1.0
+
+
 @pytest.mark.parametrize("got", [[np.nan, 1.0], [np.inf, 1.0], [1.0], [[1.0, 1.0]]])
 def test_numbers_that_are_not_finite_or_of_another_shape_are_told(got):
     assert not closeness(([1.0, 1.0], got)).finite
