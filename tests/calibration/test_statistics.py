@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeq.calibration import StatisticKind, Statistics
-from edgeq.calibration.histogram import coprime_stride, stretches
+from edgeq.calibration.histogram import DENSE, coprime_stride, stretches, stride_in
 from edgeq.errors import CalibrationError
 
 ALL = frozenset(StatisticKind)
@@ -130,6 +130,21 @@ def test_the_stride_meets_all_channels_equally_often(shape):
         seen = np.bincount(np.unravel_index(counted, shape)[axis], minlength=dim)
         assert seen.max() <= 1.5 * seen.mean() + 2
         assert seen.min() >= 0.5 * seen.mean() - 2
+
+
+def test_the_stride_goes_by_the_index_alone_and_small_arrays_count_whole():
+    assert stride_in(DENSE - 1, 300_000, 2**15) == coprime_stride(300_000, 2**15)
+    assert stride_in(DENSE, 300_000, 2**15) == coprime_stride(300_000, 2**13)
+    assert stride_in(DENSE, 38_400, 2**15) == 1
+
+
+def test_dense_and_sparse_samples_weigh_alike_and_merge_to_the_bit():
+    rng = np.random.default_rng(5)
+    samples = [(i, rng.standard_normal(153_600).astype(np.float32)) for i in range(DENSE + 4)]
+    whole = observe(samples)
+    assert whole.histogram.total == pytest.approx(whole.count, rel=0.01)
+    merged = observe(samples[5:]).merge(observe(samples[:5])).to_arrays()
+    assert all(np.array_equal(array, merged[key]) for key, array in whole.to_arrays().items())
 
 
 def test_no_position_is_skipped_in_every_sample():

@@ -113,3 +113,17 @@ def test_a_constant_is_its_own_range(observe, uint8, context, value):
     assert MeanSquaredError().range(observe([value] * 5), uint8, context) == TensorRange(
         value, value
     )
+
+
+def test_steps_meet_the_grid_of_a_picture(observe, uint8, context):
+    pixels = (np.random.default_rng(3).integers(0, 256, 50_000) - 100) / 128
+    bounds = MeanSquaredError().range(observe(pixels), uint8, context)
+    assert true_error(pixels, bounds.low, bounds.high, uint8) < 1e-10
+
+
+def test_steps_meet_a_peak(observe, uint8, context):
+    rng = np.random.default_rng(4)
+    values = np.concatenate([rng.standard_normal(50_000), np.full(10_000, -1.2345)])
+    least, values = brute_force(rng.permutation(values), uint8)
+    bounds = MeanSquaredError().range(observe(values), uint8, context)
+    assert true_error(values, bounds.low, bounds.high, uint8) < 1.02 * least
