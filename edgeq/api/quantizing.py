@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from edgeq.tuning.budget import BudgetSearch
     from edgeq.tuning.candidate import Candidate
     from edgeq.types import Sample
+    from edgeq.validation.verdict import Score
 
 _MEASURED_SAMPLES = 32
 _MEASURED_MACS = 5 * 10**10
@@ -263,12 +264,20 @@ def _within_budget(
 ) -> BudgetSearch:
     """Leave as little float as the budget allows."""
     few = workshop.samples[:PROOF_SAMPLES]
+
+    def holds(candidate: Candidate, score: Score) -> bool:
+        """Whether the verdict will be good: it counts all samples that were kept."""
+        if not judge(options.thresholds, candidate.outputs, (), score).passed:
+            return False
+        outputs = workshop.confirm(candidate).outputs
+        return judge(options.thresholds, outputs, (), score).passed
+
     return keep_budget(
         workshop,
         start,
         time_shares(start.floats.model, few, options.threads),
         lambda candidate: evaluation.score(workshop.open(candidate.model)),
-        lambda candidate, score: judge(options.thresholds, candidate.outputs, (), score).passed,
+        holds,
         options.limits if options.recipe.search else Limits(trials=1),
         progress.samples,
     )
@@ -285,10 +294,12 @@ def _measured_samples(macs: Mapping[str, int | None]) -> int:
 
 def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
     """Samples to measure on, at most ``count`` and half of all, and others to learn from."""
-    measured = spread(kept, min(count, (len(kept) + 1) // 2))
-    chosen = {id(sample) for sample in measured}
-    rest = [sample for sample in kept if id(sample) not in chosen]
-    return measured, spread(rest, count) or measured
+    # By place: a kept sample that lies on disk is another object each time.
+    places = range(len(kept))
+    measured = spread(places, min(count, (len(kept) + 1) // 2))
+    learning = spread([place for place in places if place not in measured], count)
+    found = [kept[place] for place in measured]
+    return found, [kept[place] for place in learning] or found
 
 
 def _finished(model: ir.Model, original: ir.Model) -> ir.Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from edgeq.report.details import Details
     from edgeq.tuning.budget import BudgetSearch
     from edgeq.tuning.default import Search
-    from edgeq.types import Sample
 
 _FEW_SAMPLES = 8
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Work:
     budget: BudgetSearch | None
 
 
-def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """At most ``count`` of the samples, drawn from all of them, in their order.
+def spread(samples: Sequence[_Item], count: int) -> list[_Item]:
+    """At most ``count`` of samples, or of their numbers, drawn from all of them, in order.
 
     Every second or third would show one side only of data that alternates, by branch or by size.
     """

@@ -38,6 +38,12 @@ class RelativeMetric:
         Raises:
             DataError: The outputs are of no kind that it is about.
         """
+        if not outputs:
+            raise DataError(
+                "no output of the model is an array of numbers",
+                where=f"metric {self.name}",
+                remedy="Give a metric of your own: --metric FILE.py:FUNCTION",
+            )
         if not all(closeness.finite for closeness in outputs.values()):
             return 0.0
         return self.function(outputs)

@@ -84,7 +84,7 @@ def _divide(
     bench: _Bench, refs: tuple[Ref, ...], noise: float, small: float
 ) -> Iterator[tuple[Ref, float]]:
     """Find the noisy ones by halving: what little a quiet half makes is shared out evenly."""
-    if len(refs) == 1 or noise < small:
+    if len(refs) <= 1 or noise <= small:
         yield from ((ref, noise / len(refs)) for ref in refs)
         return
     middle = len(refs) // 2
@@ -123,7 +123,8 @@ class _Bench:
 
     def _run(self, sample: Sample, on: Iterable[Ref]) -> dict[str, Array]:
         found = self._session.run({**sample, **self._switched.feed(on)})
-        return {name: array for name, array in found.items() if array.dtype.kind == "f"}
+        # An output may also be a sequence.
+        return {n: a for n, a in found.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
 
 
 def _ratio(exact: Array, got: Array) -> float:

@@ -1,13 +1,18 @@
 """A budget, a metric without labels, and a recipe that does it again."""
 
+from dataclasses import replace
+
 import graphs
 import numpy as np
 import pytest
 
 import edgeq
+from edgeq.api.quantizing import _divided
+from edgeq.calibration.kept import KeptSamples
 from edgeq.errors import DataError, RecipeError
 from edgeq.recipe import Recipe, recipe_text
 from edgeq.runtime.session import Session
+from edgeq.tuning.workshop import Workshop
 
 LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
   [first] a = Conv(x, w0)
@@ -56,6 +61,28 @@ def test_a_budget_out_of_reach_fails_with_the_reason():
     assert not result.passed
     assert "No candidate keeps the budget" in result.report.budget.reason
     assert len(result.report.budget.trials) <= 2
+
+
+def test_a_budget_is_kept_by_what_passes_on_all_samples(monkeypatch):
+    """What is good on those that candidates are measured on may fail on all that were kept."""
+
+    def confirm(workshop, candidate):
+        closeness = replace(candidate.outputs["z"], sqnr_db=5.0)
+        return replace(candidate, outputs={"z": closeness})
+
+    monkeypatch.setattr(Workshop, "confirm", confirm)
+    result = run(hard(), max_drop=0.9, metric="signal", recipe=PLAIN, max_trials=1)
+    assert not result.report.budget.met
+
+
+def test_learning_and_measuring_share_no_sample_where_they_lie_on_disk():
+    kept = KeptSamples(memory=0)
+    for index in range(10):
+        kept.offer(index, {"x": np.array(index)})
+    measured, learning = _divided(kept, 32)
+    numbers = [int(sample["x"]) for sample in (*measured, *learning)]
+    assert sorted(numbers) == list(range(10))
+    assert len(measured) == len(learning)
 
 
 def test_without_labels_and_metric_agreement_with_fp32_counts():

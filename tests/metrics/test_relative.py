@@ -41,5 +41,10 @@ def test_agreement_needs_classes():
         relative_metric("agreement")({"a": closeness([1.0], [1.0])})
 
 
+def test_a_model_without_numbers_keeps_no_budget():
+    with pytest.raises(DataError, match="array of numbers"):
+        relative_metric("signal")({})
+
+
 def test_other_names_are_no_relative_metrics():
     assert relative_metric("top1") is None

@@ -5,7 +5,7 @@ import pytest
 from test_default import chain, workshop
 
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.contributions import measure_contributions
+from edgeq.tuning.contributions import _divide, measure_contributions
 from edgeq.tuning.fallback import moves_of
 from edgeq.tuning.moves import Moves
 from edgeq.types import EdgeRef
@@ -31,6 +31,25 @@ def test_together_is_the_noise_of_the_quantized_model():
     samples = graphs.feeds(model, 3)
     _, built, found = measured(model, samples)
     assert 10 ** (-built.sqnr_db / 10) == pytest.approx(found.together, rel=0.2)
+
+
+class Silent:
+    """A bench where no rounding makes any noise."""
+
+    def noise(self, on):
+        raise AssertionError("there is nothing to look for")
+
+
+@pytest.mark.parametrize("refs", [(), ("a", "b")])
+def test_no_noise_is_not_looked_for(refs):
+    assert dict(_divide(Silent(), refs, 0.0, 0.0)) == dict.fromkeys(refs, 0.0)
+
+
+def test_an_output_that_is_a_sequence_makes_no_noise():
+    text = """n (float[1,8,6,6] x) => (seq(float[1,8,6,6]) s, float[1,8,6,6] z) {
+      y = Conv(x, w) z = Relu(y) s = SequenceConstruct(y, z) }"""
+    model = graphs.build(text, w=graphs.numbers(0, 8, 8, 1, 1, scale=0.3))
+    assert 0 < measured(model, graphs.feeds(model, 2))[2].together < 0.01
 
 
 def test_noise_is_measured_in_front_of_what_saturates():
