@@ -97,7 +97,12 @@ def leave_float(
     if plain is not start:
         coupled = replace(found.choice, steps=start.choice.steps)
         again = workshop.build(coupled, like=start)
-        best = max(found, again, key=lambda each: workshop.confirm(each).sqnr_db)
+        best_db, best = max(
+            ((workshop.confirm(each).sqnr_db, each) for each in (found, again)),
+            key=lambda each: each[0],
+        )
+        if best_db < start_db + _GAIN_DB:
+            return Fallback(start, _note(start, start))
     return Fallback(best, _note(start, best))
 
 

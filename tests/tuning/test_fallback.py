@@ -24,10 +24,14 @@ class Built:
 
 @dataclass
 class Outcomes:
-    """A workshop that knows what leaving layers float brings."""
+    """A workshop that knows what leaving layers float brings.
+
+    Recovery steps bring as much as is said, but nothing where a layer is left float.
+    """
 
     start_db: float
     gains: dict
+    steps_db: float = 0.0
     tried: list = field(default_factory=list)
 
     def confirm(self, candidate):
@@ -36,6 +40,7 @@ class Outcomes:
     def build(self, choice, *, like):
         self.tried.append(frozenset(choice.excluded))
         gain = sum(self.gains.get(name, 0.0) for name in choice.excluded)
+        gain += self.steps_db if choice.steps and not choice.excluded else 0.0
         return Built(choice, self.start_db + gain, plan(choice.excluded))
 
 
@@ -101,3 +106,11 @@ def test_what_was_foreseen_and_does_not_come_true_is_taken_back(left_float):
 
 def test_no_more_is_given_up_than_the_goal_needs(left_float):
     assert left_float(18.0, gate=3.0, middle=6.0) == {"gate"}
+
+
+def test_what_is_no_closer_than_with_the_steps_of_before_is_taken_back(monkeypatch):
+    gains = {"middle": 6.0}
+    monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: Foreseen(gains))
+    shop = Outcomes(5.0, gains, steps_db=7.0)
+    start = shop.build(Choice(("minmax",), steps=frozenset({"round"})), like=None)
+    assert leave_float(shop, start, SHARES, 20.0).best is start
