@@ -137,7 +137,7 @@ def quantize(**given: Any) -> None:
     saved = _save(request, result)
     write_reports(request.report, result)
     if request.save_recipe is not None:
-        heading = (f"edgeq quantize {request.model.name}: what the search came to",)
+        heading = (f"edgeq quantize {printable(request.model.name)}: what the search came to",)
         write_text(request.save_recipe, recipe_text(result.recipe, heading))
     if request.as_json:
         show_json(result.report.to_dict())

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 
 from edgeq import api
+from edgeq.recipe import load_recipe
 
 FAILS = ("--metric", "metric.py:score", "--max-drop", "0")
 
@@ -196,3 +197,11 @@ def test_an_older_result_is_replaced_by_a_new_one_only(run, net, calib, failing)
     assert made.read_text() == "an older result"
     assert run("quantize", net, "--calib", calib, "-q").exit_code == 0
     onnx.checker.check_model(str(made))
+
+
+def test_the_recipe_of_a_model_of_any_name_is_read_again(run, net, calib, work):
+    strange = net.rename(net.with_name("a\x01\udcff\nb.onnx"))
+    saved = work / "saved.toml"
+    result = run("quantize", strange, "--calib", calib, "--save-recipe", saved, "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert not load_recipe(saved).search
