@@ -30,7 +30,7 @@ _PRICE_DB = 3.0
 """Decibels that giving up all arithmetic would have to bring, beside what any step has to."""
 
 _SAMPLES = 2
-_ATTEMPTS = 4
+_ATTEMPTS = 5
 """Candidates that are built: freed noise may show late, when a few samples decide."""
 _LEAST_NOISE = 1e-3
 _REASON = "int8 costs accuracy here: measured on calibration samples"
@@ -121,7 +121,9 @@ def _climb(
         rescued = best_db < RESCUE_DB
         enough_db = min(goal_db, RESCUE_DB) if rescued else goal_db
         limits = _Limits(RESCUE_SHARE, 0.0) if rescued else _Limits(FLOAT_SHARE, _PRICE_DB)
-        chosen = _bargain(rungs, standing, enough_db - best_db, limits)
+        # A hair's breadth below what is fit for use is no reason to ask for a hair only.
+        needed_db = max(enough_db - best_db, 2 * _GAIN_DB)
+        chosen = _bargain(rungs, standing, needed_db, limits)
         if best_db >= enough_db or chosen is None:
             break
         standing = chosen

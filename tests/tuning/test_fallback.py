@@ -100,6 +100,10 @@ def test_some_layer_always_stays_in_integers(left_float):
     assert left_float(-5.0, gate=3.0, middle=3.0, heavy=3.0) < set(SHARES)
 
 
+def test_a_result_just_below_use_is_bettered_beyond_it(left_float):
+    assert left_float(RESCUE_DB - 0.05, gate=3.0) == {"gate"}
+
+
 def test_what_was_foreseen_and_does_not_come_true_is_taken_back(left_float):
     assert left_float(18.0, foreseen={"gate": 5.0}, gate=0.1) == set()
 
