@@ -255,7 +255,9 @@ class _Near:
 
     def error(self, scale: Floats, least: Floats, most: Floats) -> Floats:
         """Sum of the squared errors of these cells, for scales and clamps of integers."""
-        t = self.centres * (1.0 / scale).astype(np.float32)[:, None]
+        # Of steps near the least float32 the inverse is none.
+        inverse = np.minimum(1.0 / scale, np.finfo(np.float32).max).astype(np.float32)
+        t = self.centres * inverse[:, None]
         n = np.rint(t)
         np.minimum(n, most.astype(np.float32)[:, None], out=n)
         np.maximum(n, least.astype(np.float32)[:, None], out=n)
