@@ -18,16 +18,17 @@ from edgeq.graph.walk import is_op, name_of, node_name
 from edgeq.passes import edits
 from edgeq.passes import layer as layers
 from edgeq.passes.affine import Affine
+from edgeq.refinement.find_ties import find_ties
 from edgeq.refinement.problem import Problem, Solution
 from edgeq.refinement.rewritten import Rewritten
 from edgeq.refinement.spots import Spot, find_spots, insert_muls
-from edgeq.refinement.ties import ConstantTie, LayerTie, Ties, find_ties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from edgeq.quantization.annotate import Annotations
     from edgeq.refinement.channels import Channels
+    from edgeq.refinement.ties import ConstantTie, LayerTie, Ties
     from edgeq.types import FloatArray
 
 _NOTICEABLE = 1e-6

@@ -12,8 +12,8 @@ from edgeq.graph.walk import is_op, name_of, node_name, values
 from edgeq.passes import edits
 from edgeq.passes.pattern import sole_reader
 from edgeq.quantization.plan import NodeForm
+from edgeq.refinement.find_ties import find_ties
 from edgeq.refinement.relevance import GATES
-from edgeq.refinement.ties import find_ties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
