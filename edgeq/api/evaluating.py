@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import input_specs
+from edgeq.api.measuring import input_specs, task_score
 from edgeq.calibration.sources import open_source
-from edgeq.errors import DataError
 from edgeq.metrics.named import load_metric
 from edgeq.metrics.relative import relative_metric
 from edgeq.runtime.paired import compare
@@ -14,13 +13,13 @@ from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.verdict import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import onnx_ir as ir
 
     from edgeq.api.options import Options
     from edgeq.metrics import Metric
-    from edgeq.types import Array, Sample
+    from edgeq.types import Sample
 
 
 class Evaluation:
@@ -82,16 +81,7 @@ class Evaluation:
         return self._held
 
     def _scored(self, session: Session, task: Metric) -> float:
-        answers = [session.run(sample) for sample in self._samples()]
-        labels: Mapping[str, Array] = dict(self._source.labels)
-        if not labels:
-            raise DataError(
-                f"metric {self.name} needs labels, and the evaluation data has none",
-                where=self._source.description,
-                remedy="Add label_* arrays to the .npz, a labels.csv, or one folder a class; or "
-                "use agreement, cosine or signal, which need none",
-            )
-        return task(answers, dict(labels))
+        return task_score(task, self._source, [session.run(each) for each in self._samples()])
 
 
 def open_evaluation(model: ir.Model, options: Options) -> Evaluation | None:

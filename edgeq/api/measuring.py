@@ -12,12 +12,10 @@ from edgeq.calibration.sources import InputSpec
 from edgeq.errors import DataError, EdgeqError
 from edgeq.graph import macs
 from edgeq.graph.walk import node_name, nodes, values
-from edgeq.metrics.named import load_metric
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.diagnosis import NOTHING_FOUND, Diagnosis
-from edgeq.validation.verdict import Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +23,12 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.calibration.sources import SampleSource
-    from edgeq.metrics import Fidelity
+    from edgeq.metrics import Fidelity, Metric
     from edgeq.runtime.latency import LatencyComparison
     from edgeq.runtime.profile import NodeTime
     from edgeq.types import Array, Sample
     from edgeq.validation.coverage import Coverage
+    from edgeq.validation.verdict import Score
 
 _LATENCY_SAMPLES = 4
 
@@ -150,29 +149,27 @@ class Recorded:
         return answer
 
 
-def score(metric: str, source: SampleSource, reference: Recorded, candidate: Recorded) -> Score:
-    """Score what two models answered to labelled data.
+def task_score(metric: Metric, source: SampleSource, answers: list[dict[str, Array]]) -> float:
+    """Score what a model answered to labelled data.
 
     Args:
-        metric: Name or reference of the metric.
-        source: The samples that both have run on, for their labels.
-        reference: The original.
-        candidate: What came out.
+        metric: The metric.
+        source: The samples that the model has run on, for their labels.
+        answers: One dict of outputs a sample, in order.
 
     Raises:
-        RecipeError: There is no such metric.
         DataError: The data has no labels.
+        PluginError: A metric of the user's fails.
     """
-    chosen = load_metric(metric)
-    labels = dict(source.labels)
+    labels: Mapping[str, Array] = dict(source.labels)
     if not labels:
         raise DataError(
-            f"metric {metric} needs labels, and the evaluation data has none",
+            f"metric {metric.name} needs labels, and the evaluation data has none",
             where=source.description,
-            remedy="Add label_* arrays to the .npz, a labels.csv, or one folder a class",
+            remedy="Add label_* arrays to the .npz, a labels.csv, or one folder a class; or "
+            "use agreement, cosine or signal, which need none",
         )
-    left, right = chosen(reference.answers, labels), chosen(candidate.answers, labels)
-    return Score(metric, left, right, chosen.higher_is_better)
+    return metric(answers, dict(labels))
 
 
 def time_shares(model: ir.Model, samples: Sequence[Sample], threads: int) -> dict[str, float]:

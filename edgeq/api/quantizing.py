@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgeq.api.calibrated import calibrated_from_data, calibrated_from_table
 from edgeq.api.evaluating import open_evaluation
-from edgeq.api.grounding import PROOF_SAMPLES, lay_ground, load, origin_of
-from edgeq.api.measuring import input_specs, time_shares
+from edgeq.api.grounding import PROOF_SAMPLES, load
+from edgeq.api.measuring import time_shares
 from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, details_of, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
-from edgeq.api.tables import require_prepared_alike, require_usable
-from edgeq.calibration.collector import SampleStream, collect
-from edgeq.calibration.sources import open_source
 from edgeq.errors import RecipeError
 from edgeq.graph import check
 from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.progress import Silent
-from edgeq.quantization.ranges import calibrators_for, required_kinds
+from edgeq.quantization.ranges import calibrators_for
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.default import search
@@ -35,13 +33,10 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.api.calibrated import Calibrated
     from edgeq.api.evaluating import Evaluation
-    from edgeq.api.grounding import Ground
     from edgeq.api.options import Options
-    from edgeq.calibration.collection import Collection
-    from edgeq.calibration.contract import StatisticKind
     from edgeq.calibration.table import CalibrationTable
-    from edgeq.graph.loader import LoadedModel
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
     from edgeq.tuning.budget import BudgetSearch
@@ -119,18 +114,20 @@ def quantize(
     )  # fmt: skip
     _require_one_source(calibration_data, calibration_table, max_samples)
     listener = progress or Silent()
-    stages, kinds = Stages(listener), required_kinds(calibrators_for(options.recipe.calibrator))
+    stages = Stages(listener)
     with stages.stage("load"):
         loaded = load(model)
         evaluation = open_evaluation(loaded.model, options)
     if calibration_table is None:
-        calibrated = _from_data(
-            loaded, calibration_data, options, max_samples, kinds, stages, listener
-        )
+        calibrated = calibrated_from_data(
+            loaded, calibration_data, options.target, options.recipe, stages, listener,
+            max_samples=max_samples, threads=options.threads, seed=options.seed,
+        )  # fmt: skip
     else:
-        calibrated = _from_table(
-            loaded, calibration_table, options, kinds, stages, allow_partial=allow_partial
-        )
+        calibrated = calibrated_from_table(
+            loaded, calibration_table, options.target, options.recipe, stages,
+            allow_partial=allow_partial, threads=options.threads,
+        )  # fmt: skip
     work = _quantized(calibrated, options, evaluation, stages, listener)
     report = write_report(work, options, stages)
     best = work.found.best
@@ -154,77 +151,8 @@ def _require_one_source(data: object, table: object, max_samples: int | None) ->
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Calibrated:
-    """A prepared model and what was observed of it, now or earlier."""
-
-    ground: Ground
-    collection: Collection
-    described: str
-    assumptions: tuple[str, ...]
-
-
-def _from_data(
-    loaded: LoadedModel,
-    data: object,
-    options: Options,
-    max_samples: int | None,
-    kinds: frozenset[StatisticKind],
-    stages: Stages,
-    progress: Progress,
-) -> _Calibrated:
-    """Prepare and calibrate."""
-    with stages.stage("load"):
-        source = open_source(data, input_specs(loaded.model), max_samples=max_samples)
-        stream = SampleStream(source)
-        first = stream.peek(PROOF_SAMPLES)
-    with stages.stage("prepare"):
-        ground = lay_ground(loaded, first, options.target, options.recipe, threads=options.threads)
-    with stages.stage("calibrate"):
-        collection = collect(
-            ground.prepared.model,
-            ground.observed,
-            stream,
-            kinds,
-            threads=options.threads,
-            seed=options.seed,
-            total=source.length_hint(),
-            progress=progress.samples,
-        )
-    return _Calibrated(ground, collection, source.description, source.assumptions)
-
-
-def _from_table(
-    loaded: LoadedModel,
-    given: CalibrationTable | str | os.PathLike[str],
-    options: Options,
-    kinds: frozenset[StatisticKind],
-    stages: Stages,
-    *,
-    allow_partial: bool,
-) -> _Calibrated:
-    """Prepare as when the table was made; its kept samples stand for the data."""
-    with stages.stage("load"):
-        wanted = origin_of(loaded, options.target, options.recipe, "", frozenset())
-        table = require_usable(given, wanted, allow_partial=allow_partial)
-    with stages.stage("prepare"):
-        ground = lay_ground(
-            loaded,
-            table.first,
-            options.target,
-            options.recipe,
-            threads=options.threads,
-            left_out=table.facts.origin.left_out,
-        )
-        require_prepared_alike(table, ground, kinds)
-    facts = table.facts
-    lacking = f" ({table.lacking()})" if table.lacking() else ""
-    described = f"{facts.description}, by way of a calibration table{lacking}"
-    return _Calibrated(ground, table.collection, described, facts.assumptions)
-
-
 def _quantized(
-    calibrated: _Calibrated,
+    calibrated: Calibrated,
     options: Options,
     evaluation: Evaluation | None,
     stages: Stages,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.api.grounding import PROOF_SAMPLES, lay_ground
-from edgeq.api.measuring import input_specs
+from edgeq.api.calibrated import calibrated_from_data
 from edgeq.api.stages import Stages
-from edgeq.calibration.collector import SampleStream, collect
-from edgeq.calibration.sources import open_source
 from edgeq.progress import Silent
-from edgeq.quantization.ranges import calibrators_for, required_kinds
+from edgeq.quantization.ranges import calibrators_for
 from edgeq.quantization.refusal import refuse_quantized
 from edgeq.recipe import Recipe
 from edgeq.runtime.session import SessionConfig
@@ -73,17 +70,10 @@ def measure(
     listener, recipe = progress or Silent(), Recipe()
     stages, calibrators = Stages(listener), calibrators_for(recipe.calibrator)
     refuse_quantized(loaded.model)
-    with stages.stage("load"):
-        source = open_source(data, input_specs(loaded.model), max_samples=max_samples)
-        stream = SampleStream(source)
-        first = stream.peek(PROOF_SAMPLES)
-    with stages.stage("prepare"):
-        ground = lay_ground(loaded, first, target, recipe, threads=threads)
-    with stages.stage("calibrate"):
-        collection = collect(
-            ground.prepared.model, ground.observed, stream, required_kinds(calibrators),
-            threads=threads, total=source.length_hint(), progress=listener.samples,
-        )  # fmt: skip
+    calibrated = calibrated_from_data(
+        loaded, data, target, recipe, stages, listener, max_samples=max_samples, threads=threads
+    )
+    ground, collection = calibrated.ground, calibrated.collection
     with stages.stage("quantize"):
         few = collection.kept[:_SAMPLES]
         workshop = Workshop(
@@ -94,4 +84,4 @@ def measure(
     with stages.stage("diagnose"):
         config = SessionConfig(threads, entries=target.session_entries)
         diagnosis = diagnose(plain.floats.model, plain.model, few, config)
-    return Sensitivity(collection.samples, plain.outputs, diagnosis, source.assumptions)
+    return Sensitivity(collection.samples, plain.outputs, diagnosis, calibrated.assumptions)

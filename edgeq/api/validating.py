@@ -11,8 +11,8 @@ from edgeq.api.measuring import (
     input_specs,
     look_for_causes,
     measure_latency,
-    score,
     slow_nodes,
+    task_score,
 )
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
@@ -22,6 +22,7 @@ from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
 from edgeq.graph.interface import Interface, require_comparable
 from edgeq.graph.walk import values
+from edgeq.metrics.named import load_metric
 from edgeq.metrics.relative import relative_metric
 from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.types import Sample
     from edgeq.validation.diagnosis import Diagnosis
+    from edgeq.validation.verdict import Verdict
 
 _LATENCY_SAMPLES = 8
 _OPSET = 13
@@ -100,46 +102,45 @@ def validate(
     watched = _watched(source, kept, listener)
     pair = _Pair(left.model, right.model, threads, explain=explain)
     found = _measure(pair, source, watched, kept, metric, stages)
-    return ValidationResult(
-        Report(
-            verdict=judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric),
-            model=_facts(left),
-            scheme="given",
-            target="cpu",
-            calibrator="given",
-            samples=kept.seen,
-            fp32_bytes=left.size_bytes,
-            candidate_bytes=right.size_bytes,
-            outputs=found.outputs,
-            metric=found.metric,
-            coverage=found.coverage,
-            latency=found.latency,
-            layers=found.diagnosis.layers,
-            values=found.diagnosis.values,
-            parting=found.diagnosis.parting,
-            timings=stages.seconds,
-            peak_rss_mb=peak_rss_mb(),
-            warnings=warnings_about(
-                found.outputs,
-                found.coverage,
-                found.latency,
-                found.diagnosis.layers,
-                None,
-                None,
-                found.times,
-            ),
-            notes=tuple(
-                filter(
-                    None,
-                    (
-                        f"Compared on {source.description}",
-                        *source.assumptions,
-                        found.diagnosis.note,
-                    ),
-                )
-            ),
-            environment=environment(),
-        )
+    verdict = judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric)
+    notes = (f"Compared on {source.description}", *source.assumptions, found.diagnosis.note)
+    return ValidationResult(_report(left, right, kept.seen, found, verdict, notes, stages))
+
+
+def _report(
+    reference: LoadedModel,
+    candidate: LoadedModel,
+    samples: int,
+    found: Measured,
+    verdict: Verdict,
+    notes: Sequence[str],
+    stages: Stages,
+) -> Report:
+    """What was measured, as the report says it."""
+    diagnosis = found.diagnosis
+    return Report(
+        verdict=verdict,
+        model=_facts(reference),
+        scheme="given",
+        target="cpu",
+        calibrator="given",
+        samples=samples,
+        fp32_bytes=reference.size_bytes,
+        candidate_bytes=candidate.size_bytes,
+        outputs=found.outputs,
+        metric=found.metric,
+        coverage=found.coverage,
+        latency=found.latency,
+        layers=diagnosis.layers,
+        values=diagnosis.values,
+        parting=diagnosis.parting,
+        timings=stages.seconds,
+        peak_rss_mb=peak_rss_mb(),
+        warnings=warnings_about(
+            found.outputs, found.coverage, found.latency, diagnosis.layers, None, None, found.times
+        ),
+        notes=tuple(filter(None, notes)),
+        environment=environment(),
     )
 
 
@@ -195,7 +196,9 @@ def _scored(
     relative = relative_metric(metric)
     if relative is not None:
         return Score(relative.name, 1.0, relative(outputs))
-    return score(metric, source, reference, candidate)
+    chosen = load_metric(metric)
+    scores = [task_score(chosen, source, each.answers) for each in (reference, candidate)]
+    return Score(metric, scores[0], scores[1], chosen.higher_is_better)
 
 
 def _diagnosed(pair: _Pair, samples: Sequence[Sample], config: SessionConfig) -> Diagnosis:
