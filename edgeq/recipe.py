@@ -40,6 +40,8 @@ class Recipe:
             ``mse`` takes those of the least squared error.
         left_float: Names of nodes, not patterns, that a search has left float; they stay so where
             nothing is searched for. Unlike with ``exclude`` all else is done as if they did not.
+        seed: Seed of the sample of the data that is kept, which steps learn from; None for 0, or
+            for that of a calibration table.
     """
 
     calibrator: str = "auto"
@@ -51,6 +53,7 @@ class Recipe:
     search: bool = True
     weights: str = "minmax"
     left_float: tuple[str, ...] = ()
+    seed: int | None = None
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""
@@ -137,14 +140,20 @@ def recipe_text(recipe: Recipe, heading: Iterable[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: str | bool | tuple[str, ...]) -> str:
+def _toml(value: str | bool | int | tuple[str, ...]) -> str:
     if isinstance(value, tuple):
         return "[\n" + "".join(f"    {_toml(item)},\n" for item in value) + "]"
     # TOML has the strings of JSON, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _checked(key: str, value: Any, where: str) -> str | bool | tuple[str, ...]:
+def _checked(key: str, value: Any, where: str) -> str | bool | int | tuple[str, ...]:
+    if key == "seed":
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise RecipeError(
+            f"{key} must be a number from 0 on, not {value!r}", where=where, remedy="Write seed = 0"
+        )
     if key == "search":
         if isinstance(value, bool):
             return value

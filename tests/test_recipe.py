@@ -38,7 +38,17 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["exclude = 1", "calibrator = []", "exclude = [1]", 'weights = "best"', "= broken"]
+    "text",
+    [
+        "exclude = 1",
+        "calibrator = []",
+        "exclude = [1]",
+        'weights = "best"',
+        "= broken",
+        "seed = -1",
+        "seed = true",
+        'seed = "1"',
+    ],
 )
 def test_a_wrong_type_is_refused(tmp_path, text):
     path = tmp_path / "recipe.toml"
@@ -58,7 +68,7 @@ def test_a_recipe_file_sets_what_it_names_and_nothing_else(tmp_path):
     [
         Recipe(),
         Recipe(calibrator="percentile:level=99.9", steps=("bias",), search=False),
-        Recipe(left_float=("Conv", "a*b?"), search=False),
+        Recipe(left_float=("Conv", "a*b?"), search=False, seed=0),
         Recipe(exclude=('a"b\\c', "tab\there", "del\x7f", "é/[0]"), skip_steps=("round",)),
     ],
 )

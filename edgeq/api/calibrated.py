@@ -10,6 +10,7 @@ from edgeq.api.measuring import input_specs
 from edgeq.api.tables import require_prepared_alike, require_usable
 from edgeq.calibration.collector import SampleStream, collect
 from edgeq.calibration.sources import open_source
+from edgeq.errors import RecipeError
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def calibrated_from_data(
     *,
     max_samples: int | None = None,
     threads: int = 0,
-    seed: int = 0,
 ) -> Calibrated:
     """Prepare a model and run it over the data once.
 
@@ -72,7 +72,7 @@ def calibrated_from_data(
             stream,
             required_kinds(calibrators_for(recipe.calibrator)),
             threads=threads,
-            seed=seed,
+            seed=recipe.seed or 0,
             total=source.length_hint(),
             progress=progress.samples,
         )
@@ -93,11 +93,13 @@ def calibrated_from_table(
 
     Raises:
         EdgeqError: The table does not belong to this model, target and recipe.
+        RecipeError: The recipe asks for samples kept with another seed.
     """
     kinds = required_kinds(calibrators_for(recipe.calibrator))
     with stages.stage("load"):
         wanted = origin_of(loaded, target, recipe, "", frozenset())
         table = require_usable(given, wanted, allow_partial=allow_partial)
+        _require_seed(recipe.seed, table.collection.kept.seed)
     with stages.stage("prepare"):
         ground = lay_ground(
             loaded,
@@ -112,3 +114,12 @@ def calibrated_from_table(
     lacking = f" ({table.lacking()})" if table.lacking() else ""
     described = f"{facts.description}, by way of a calibration table{lacking}"
     return Calibrated(ground, table.collection, described, facts.assumptions)
+
+
+def _require_seed(wanted: int | None, there: int) -> None:
+    if wanted not in (None, there):
+        raise RecipeError(
+            f"the samples of the calibration table were kept with seed {there}, not {wanted}",
+            where="seed",
+            remedy=f"Leave it out, or make another table with edgeq calibrate --seed {wanted}",
+        )

@@ -56,7 +56,7 @@ def calibrate(
     exclude: Sequence[str] = (),
     max_samples: int | None = None,
     threads: int = 0,
-    seed: int = 0,
+    seed: int | None = None,
     shard: tuple[int, int] | None = None,
     executor: Executor | None = None,
     dask: str | None = None,
@@ -80,7 +80,8 @@ def calibrate(
         exclude: Patterns of node names and op types that stay float, beside the recipe's.
         max_samples: Samples to read at most, shards taken together.
         threads: Threads of onnxruntime; 0 lets it choose.
-        seed: Seed of the sample of the data that the table keeps.
+        seed: Seed of the sample of the data that the table keeps; overrides the recipe's, 0 by
+            default.
         shard: ``(i, n)``: only the samples whose index divided by n leaves the rest i.
         executor: Does the work in parts, as a ``concurrent.futures.ProcessPoolExecutor`` or
             Dask's ``client.get_executor()`` do.
@@ -98,12 +99,13 @@ def calibrate(
     """
     if executor is not None and dask is not None:
         raise RecipeError("an executor and a Dask cluster were given", remedy="Give one of them")
+    chosen = resolve_recipe(recipe, None, exclude).with_changes(seed=seed)
     run = _Run(
         target=target_named(target),
-        recipe=resolve_recipe(recipe, None, exclude),
+        recipe=chosen,
         max_samples=max_samples,
         threads=threads,
-        seed=seed,
+        seed=chosen.seed or 0,
         shard=_checked_shard(shard),
         stop=stop or (lambda: False),
         checkpoint=checkpoint or (lambda _: None),

@@ -28,7 +28,6 @@ class Options:
         target: The profile of the target.
         recipe: The user's choices, the arguments worked in.
         threads: Threads of onnxruntime; 0 lets it choose.
-        seed: Seed of the kept sample.
         validate: Whether to measure and judge.
         thresholds: What to judge by.
         evaluation: Labelled data; None without a metric.
@@ -39,7 +38,6 @@ class Options:
     target: TargetProfile
     recipe: Recipe
     threads: int
-    seed: int
     validate: bool
     thresholds: Thresholds
     evaluation: object
@@ -54,7 +52,7 @@ class Options:
 
 def resolve_options(
     scheme: str, target: str, calibrator: str | None, recipe: Recipe | str | Path | None,
-    exclude: Sequence[str], threads: int, seed: int, validate: bool,
+    exclude: Sequence[str], threads: int, seed: int | None, validate: bool,
     max_drop: str | float | None, evaluation: object, metric: str | None,
     max_trials: int | None = None, time_limit: float | None = None,
     skip_steps: Sequence[str] = (),
@@ -80,7 +78,7 @@ def resolve_options(
             remedy="Give --max-drop, too",
         )
     _require_limits(max_trials, time_limit)
-    chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps)
+    chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps).with_changes(seed=seed)
     if not chosen.search and (max_trials is not None or time_limit is not None):
         raise RecipeError(
             "the recipe has nothing searched for, and nothing to limit",
@@ -95,7 +93,7 @@ def resolve_options(
         )
     limits = Limits(Limits().trials if max_trials is None else max_trials, time_limit)
     return Options(
-        target_named(target), chosen, threads, seed, validate, thresholds, evaluation, metric,
+        target_named(target), chosen, threads, validate, thresholds, evaluation, metric,
         limits,
     )  # fmt: skip
 

@@ -61,7 +61,7 @@ def quantize(
     exclude: Sequence[str] = (),
     max_samples: int | None = None,
     threads: int = 0,
-    seed: int = 0,
+    seed: int | None = None,
     evaluation_data: object = None,
     metric: str | None = None,
     max_drop: str | float | None = None,
@@ -79,7 +79,7 @@ def quantize(
         calibration_data: A path or reference as on the command line, any iterable of dicts of
             arrays, or an object with ``get_next()``. Read once.
         calibration_table: In place of the data: what :func:`edgeq.calibrate` made of it, for the
-            same model, target, exclusions and passes. ``seed`` is that of the table then.
+            same model, target, exclusions and passes.
         allow_partial: Whether the table may lack samples.
         scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration.
         target: Name of the target profile.
@@ -88,7 +88,8 @@ def quantize(
         exclude: Patterns of node names and op types that stay float, beside the recipe's.
         max_samples: Calibration samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
-        seed: Seed of the sample of the data that validation keeps.
+        seed: Seed of the sample of the data that is kept, which steps learn from and candidates are
+            measured on; overrides the recipe's, 0 by default. A table has its own.
         evaluation_data: Samples for ``metric``, as ``calibration_data`` and not among them. Read
             several times where a budget is searched for; what cannot be is held in memory.
         metric: Name or reference of a task metric, which needs labels; or ``agreement``,
@@ -121,7 +122,7 @@ def quantize(
     if calibration_table is None:
         calibrated = calibrated_from_data(
             loaded, calibration_data, options.target, options.recipe, stages, listener,
-            max_samples=max_samples, threads=options.threads, seed=options.seed,
+            max_samples=max_samples, threads=options.threads,
         )  # fmt: skip
     else:
         calibrated = calibrated_from_table(
@@ -131,7 +132,7 @@ def quantize(
     work = _quantized(calibrated, options, evaluation, stages, listener)
     report = write_report(work, options, stages)
     best = work.found.best
-    recipe = settled(options.recipe, best.choice)
+    recipe = settled(options.recipe, best.choice, calibrated.collection.kept.seed)
     return QuantizationResult(work.final, best.plan, report, recipe, details_of(work))
 
 
@@ -203,7 +204,7 @@ def _within_budget(
     return keep_budget(
         workshop,
         start,
-        time_shares(start.floats.model, few, options.threads),
+        lambda: time_shares(start.floats.model, few, options.threads),
         lambda candidate: evaluation.score(workshop.open(candidate.model)),
         holds,
         options.limits if options.recipe.search else Limits(trials=1),

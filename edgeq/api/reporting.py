@@ -19,7 +19,7 @@ from edgeq.graph.interface import Interface
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.details import collect_details
 from edgeq.report.document import ModelFacts, Report
-from edgeq.report.search import BudgetRows, BudgetTrial, StepRow
+from edgeq.report.search import BudgetRows
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
@@ -133,9 +133,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         warnings=warnings,
         notes=tuple(filter(None, (*_notes(work), found.diagnosis.note))),
         environment=environment(),
-        steps=tuple(
-            StepRow(t.name, t.kept, t.before_db, t.after_db, t.seconds) for t in work.found.steps
-        ),
+        steps=work.found.steps,
         budget=None if work.budget is None else _budget_rows(work.budget, options),
     )
 
@@ -145,14 +143,9 @@ def _budget_rows(budget: BudgetSearch, options: Options) -> BudgetRows:
     return BudgetRows(
         max_drop=thresholds.max_drop or 0.0,
         relative=thresholds.relative_drop,
-        met=budget.met,
+        met=budget.chosen.met,
         reason=budget.reason,
-        trials=tuple(
-            BudgetTrial(
-                t.excluded, t.price, t.score, t.sqnr_db, t.met, t is budget.chosen, t.seconds
-            )
-            for t in budget.trials
-        ),
+        trials=budget.trials,
     )
 
 
@@ -207,6 +200,7 @@ def _notes(work: Work) -> tuple[str, ...]:
         *work.assumptions,
         *work.prepared.notes,
         *work.found.notes,
+        *work.found.best.floats.notes,
     ]
     if dynamic:
         notes.append(f"{dynamic} nodes quantize their input while running (dynamic)")

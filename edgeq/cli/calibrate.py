@@ -37,7 +37,7 @@ class _Request:
     exclude: tuple[str, ...]
     max_samples: int | None
     threads: int
-    seed: int
+    seed: int | None
     shard: str | None
     dask: str | None
     resume: bool

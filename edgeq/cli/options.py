@@ -70,7 +70,7 @@ exclude_option = click.option(
     help="Node names or operators that stay float; * and ? match anything. Repeatable.",
 )
 seed_option = click.option(
-    "--seed", type=NOT_NEGATIVE, default=0, metavar="N", help="Of the samples kept."
+    "--seed", type=NOT_NEGATIVE, metavar="N", help="Of the samples kept; default: 0."
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 threads_option = click.option(

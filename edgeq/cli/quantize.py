@@ -45,7 +45,7 @@ class _Request:
     exclude: tuple[str, ...]
     max_samples: int | None
     threads: int
-    seed: int
+    seed: int | None
     evaluation: str | None
     metric: str | None
     max_drop: str | None
@@ -168,7 +168,7 @@ def _check(request: _Request) -> None:
             where="--calib and --calib-table",
             remedy="Give one of the two",
         )
-    if request.calib_table is not None and request.seed:
+    if request.calib_table is not None and request.seed is not None:
         raise RecipeError(
             "the samples of a table were chosen when it was made",
             where="--seed",

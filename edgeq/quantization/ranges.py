@@ -146,26 +146,6 @@ def _within(bounds: TensorRange, limits: tuple[float, float]) -> TensorRange:
     return TensorRange(low, max(low, min(bounds.high, limits[1])))
 
 
-def expected_sqnr_db(
-    histogram: Histogram,
-    bounds: TensorRange,
-    spec: QuantSpec,
-    useful: tuple[float, float] = (-np.inf, np.inf),
-) -> float:
-    """Expected signal-to-noise ratio of a value quantized over ``bounds``, in dB.
-
-    Inside the representable range rounding errs by step^2 / 12 on average, outside by the distance
-    to the bound (Widrow and Kollar, "Quantization Noise", 2008, chapter 4).
-
-    Args:
-        histogram: The value's distribution.
-        bounds: The range to cover.
-        spec: Integer type and symmetry.
-        useful: Outside of these bounds the value counts as being at the bound.
-    """
-    return _Distribution.of(histogram, useful).sqnr_db(bounds, spec)
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class _Distribution:
     """A histogram as points with counts, cut where consumers saturate.
@@ -192,7 +172,11 @@ class _Distribution:
         return cls(centers, moments)
 
     def sqnr_db(self, bounds: TensorRange, spec: QuantSpec) -> float:
-        """See :func:`expected_sqnr_db`."""
+        """Expected signal-to-noise ratio of the value quantized over ``bounds``, in dB.
+
+        Inside the representable range rounding errs by step^2 / 12 on average, outside by the
+        distance to the bound (Widrow and Kollar, "Quantization Noise", 2008, chapter 4).
+        """
         params = affine.params_for_range(bounds, spec)
         step, zero = float(params.scale), int(params.zero_point)
         low, high = step * (spec.qmin - zero), step * (spec.qmax - zero)

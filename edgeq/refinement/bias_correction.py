@@ -49,7 +49,7 @@ def correct_biases(
     params = {entry.edge: entry.params for entry in plan.weights}
     names = rewire.Names(copy)
     for node in _layers(copy, plan):
-        data, bias = node.inputs[0], node.inputs[2] if len(node.inputs) > 2 else None
+        data, bias = node.inputs[0], _bias(node)
         mean = means.get(name_of(data)) if data is not None else None
         old, edge = constants.array(bias), EdgeRef(node_name(node), 1)
         if mean is None or old is None or bias is None or edge not in params:
@@ -60,10 +60,13 @@ def correct_biases(
     return copy
 
 
-def is_correctable(plan: QuantPlan) -> bool:
+def is_correctable(prepared: ir.Model, plan: QuantPlan) -> bool:
     """Whether any layer has quantized weights and a bias that could make up for them."""
-    ops = {decision.node: decision.op_type for decision in plan.decisions}
-    return any(ops.get(entry.edge.node) in _CORRECTED_OPS for entry in plan.weights)
+    weights = {entry.edge for entry in plan.weights}
+    return any(
+        EdgeRef(node_name(node), 1) in weights and _bias(node) is not None
+        for node in _layers(prepared, plan)
+    )
 
 
 def channel_means(
@@ -103,6 +106,12 @@ def _graph(node: ir.Node) -> ir.Graph:
     if not isinstance(node.graph, ir.Graph):
         raise ValueError(f"{node.name} belongs to no graph")  # noqa: TRY004 - a defect, not a type
     return node.graph
+
+
+def _bias(node: ir.Node) -> ir.Value | None:
+    """The constant that a layer adds."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    return bias if constants.is_constant(bias) else None
 
 
 def _layers(model: ir.Model, plan: QuantPlan) -> list[ir.Node]:

@@ -12,9 +12,6 @@ class Stage(enum.Enum):
     FLOAT = "float"
     """On the float model, before ranges are chosen."""
 
-    RANGES = "ranges"
-    """On the ranges of activations."""
-
     WEIGHTS = "weights"
     """On weights and biases, once all scales are known."""
 
@@ -29,6 +26,7 @@ class Step:
         summary: What it does, in a line.
         source: Where it is described.
         coupled: Whether what it does to a layer makes up for the errors of the layers before it.
+        on_biases: Whether it needs layers of which a bias can make up for what weights leave.
         replaces: Names of steps that have nothing left to do beside it.
     """
 
@@ -37,6 +35,7 @@ class Step:
     summary: str
     source: str
     coupled: bool = False
+    on_biases: bool = False
     replaces: tuple[str, ...] = ()
 
 
@@ -52,19 +51,13 @@ SMOOTH = Step(
     "moves outliers of single channels from the inputs of matrix products into their weights",
     "Xiao et al., SmoothQuant, 2022",
 )
-REFINE_RANGES = Step(
-    "refine-ranges",
-    Stage.RANGES,
-    "chooses the range with which the readers of a value err least at their outputs",
-    "Wu et al., EasyQuant, 2020",
-)
 ROUND = Step(
     "round",
     Stage.WEIGHTS,
     "rounds weights so that the errors of a layer cancel out on its inputs, and settles biases",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
     coupled=True,
-    replaces=("bias",),
+    replaces=("bias", "round-weights", "bias-measured"),
 )
 ROUND_WEIGHTS = Step(
     "round-weights",
@@ -72,6 +65,7 @@ ROUND_WEIGHTS = Step(
     "the same, and leaves biases as they are",
     "Frantar et al., GPTQ, 2022; Nagel et al., AdaRound, 2020",
     coupled=True,
+    on_biases=True,
     replaces=("bias",),
 )
 BIAS = Step(
@@ -79,6 +73,7 @@ BIAS = Step(
     Stage.WEIGHTS,
     "lets biases make up for the mean error of rounded weights",
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
+    on_biases=True,
 )
 BIAS_MEASURED = Step(
     "bias-measured",
@@ -86,8 +81,9 @@ BIAS_MEASURED = Step(
     "lets biases make up for the mean error that running the quantized model shows",
     "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019",
     coupled=True,
+    on_biases=True,
     replaces=("bias",),
 )
 
-STEPS = (BIAS, EQUALIZE, SMOOTH, REFINE_RANGES, ROUND, ROUND_WEIGHTS, BIAS_MEASURED)
+STEPS = (BIAS, EQUALIZE, SMOOTH, ROUND, ROUND_WEIGHTS, BIAS_MEASURED)
 """In the order in which they act and are tried."""

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
     from edgeq.graph.interface import Interface
     from edgeq.metrics import Fidelity
-    from edgeq.report.search import BudgetRows, StepRow
+    from edgeq.report.search import BudgetRows
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
     from edgeq.validation.parting import Parting
     from edgeq.validation.sensitivity import ValueFidelity
+    from edgeq.validation.trials import StepTrial
     from edgeq.validation.verdict import Score, Verdict
 
 SCHEMA = 1
@@ -90,7 +91,7 @@ class Report:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     environment: Mapping[str, str]
-    steps: tuple[StepRow, ...] = ()
+    steps: tuple[StepTrial, ...] = ()
     budget: BudgetRows | None = None
     values: tuple[ValueFidelity, ...] = ()
     parting: Parting | None = None

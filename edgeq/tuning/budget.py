@@ -9,11 +9,12 @@ holds without them.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeq.tuning.fallback import moves_of, uncoupled
 from edgeq.tuning.moves import INTEGER, Standing
+from edgeq.validation.trials import BudgetTrial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,49 +42,29 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One candidate on the evaluation data.
-
-    Attributes:
-        excluded: Nodes left float for the budget's sake.
-        price: Share of the time or arithmetic that was given up for it, 0 to 1.
-        score: The metric.
-        sqnr_db: SQNR of the worst output on calibration samples, in dB.
-        met: Whether the budget held.
-        seconds: What building and running it took.
-    """
-
-    excluded: int
-    price: float
-    score: Score
-    sqnr_db: float
-    met: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class BudgetSearch:
     """What the search for a budget found.
 
     Attributes:
         best: The cheapest candidate that holds it, or else the one with the best score.
-        met: Whether it does.
-        trials: All that was tried, in order.
-        chosen: The trial of ``best``.
+        trials: All that was tried, in order; that of ``best`` is kept.
         reason: Why it was not met, or what was left float for it, in a sentence.
     """
 
     best: Candidate
-    met: bool
-    trials: tuple[Trial, ...]
-    chosen: Trial
+    trials: tuple[BudgetTrial, ...]
     reason: str
+
+    @property
+    def chosen(self) -> BudgetTrial:
+        """The trial of the best."""
+        return next(trial for trial in self.trials if trial.kept)
 
 
 def keep_budget(
     workshop: Workshop,
     start: Candidate,
-    prices: Mapping[str, float],
+    prices: Callable[[], Mapping[str, float]],
     evaluate: Callable[[Candidate], Score],
     holds: Callable[[Candidate, Score], bool],
     limits: Limits,
@@ -94,7 +75,8 @@ def keep_budget(
     Args:
         workshop: Builds candidates.
         start: All in integers, with the steps that help.
-        prices: What leaving each node float costs, as a share of the whole.
+        prices: What leaving each node float costs, as a share of the whole; asked for once there
+            is a need to.
         evaluate: Runs a candidate over the evaluation data.
         holds: Whether a candidate with such a score is within the budget.
         limits: How long to search.
@@ -103,11 +85,12 @@ def keep_budget(
     search = _Search(workshop, start, evaluate, holds, limits, progress)
     if not search.tries(Standing()) and search.may_go_on():
         plain = search.plain = uncoupled(workshop, start)
-        moves = moves_of(workshop, plain, prices)
+        known = prices()
+        moves = moves_of(workshop, plain, known)
         rungs = [rung for rung in moves.ladder(1.0) if _leaves_integers(workshop, plain, rung)]
         holding = search.climb(rungs)
         if holding is not None:
-            search.put_back(holding, moves.standing, prices)
+            search.put_back(holding, moves.standing, known)
     return search.result()
 
 
@@ -126,11 +109,11 @@ class _Search:
     holds: Callable[[Candidate, Score], bool]
     limits: Limits
     progress: Callable[[int, int | None], None]
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[BudgetTrial] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     plain: Candidate | None = None
     best: Candidate | None = None
-    best_trial: Trial | None = None
+    best_trial: BudgetTrial | None = None
 
     def may_go_on(self) -> bool:
         """Whether another trial is allowed."""
@@ -152,7 +135,9 @@ class _Search:
         score = self.evaluate(candidate)
         met = self.holds(candidate, score)
         took = self.seconds() - begun
-        trial = Trial(len(standing.excluded), standing.price, score, candidate.sqnr_db, met, took)
+        trial = BudgetTrial(
+            len(standing.excluded), standing.price, score, candidate.sqnr_db, met, took
+        )
         self.trials.append(trial)
         if self.best_trial is None or _is_better(trial, self.best_trial):
             self.best, self.best_trial = candidate, trial
@@ -196,9 +181,10 @@ class _Search:
         if self.best is None or self.best_trial is None:
             raise ValueError("nothing was tried")
         chosen = self.best_trial
-        return BudgetSearch(self.best, chosen.met, tuple(self.trials), chosen, self._reason(chosen))
+        trials = tuple(replace(trial, kept=trial is chosen) for trial in self.trials)
+        return BudgetSearch(self.best, trials, self._reason(chosen))
 
-    def _reason(self, best: Trial) -> str:
+    def _reason(self, best: BudgetTrial) -> str:
         if best.met and not best.excluded:
             return "The budget holds with everything in integers that can be"
         if best.met:
@@ -214,7 +200,7 @@ class _Search:
         )
 
 
-def _is_better(one: Trial, other: Trial) -> bool:
+def _is_better(one: BudgetTrial, other: BudgetTrial) -> bool:
     """Met before not met; of those that are met the cheaper, of the others the better score."""
     if one.met != other.met:
         return one.met

@@ -28,11 +28,13 @@ class Choice:
         calibrators: Names of those that may choose ranges, value by value.
         excluded: Nodes that stay float, each with the reason.
         steps: Names of the recovery steps that are taken.
+        replaced: Those that were taken before coupled ones made them superfluous.
     """
 
     calibrators: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
     steps: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
 
     def with_excluded(self, nodes: Sequence[str], reason: str) -> Choice:
         """The same with further nodes left float."""
@@ -41,23 +43,33 @@ class Choice:
     def uncoupled(self) -> Choice:
         """The same without the steps that make up for errors of other layers.
 
-        What they replaced takes their place.
+        What they replaced takes their place again.
         """
-        coupled = [step for step in STEPS if step.coupled and step.name in self.steps]
-        replaced = {name for step in coupled for name in step.replaces}
-        return replace(self, steps=(self.steps - {step.name for step in coupled}) | replaced)
+        coupled = {step.name for step in STEPS if step.coupled}
+        return replace(self, steps=(self.steps - coupled) | self.replaced, replaced=frozenset())
 
     def with_step(self, step: Step) -> Choice:
         """The same with one more recovery step."""
-        return replace(self, steps=(self.steps - set(step.replaces)) | {step.name})
+        gone = self.steps & set(step.replaces)
+        coupled = {other.name for other in STEPS if other.coupled}
+        return replace(
+            self,
+            steps=(self.steps - gone) | {step.name},
+            replaced=self.replaced | (gone - coupled),
+        )
+
+    def has_room_for(self, step: Step) -> bool:
+        """Whether no step that is taken leaves another one nothing to do."""
+        return not any(step.name in o.replaces for o in STEPS if o.name in self.steps)
 
 
-def settled(recipe: Recipe, choice: Choice) -> Recipe:
+def settled(recipe: Recipe, choice: Choice, seed: int) -> Recipe:
     """The recipe that leads to a choice without searching.
 
     Args:
         recipe: The recipe that was searched under.
         choice: What was found.
+        seed: That of the samples that were kept.
     """
     alone = len(choice.calibrators) == 1
     given = recipe.calibrator.split(":", 1)[0]
@@ -67,6 +79,7 @@ def settled(recipe: Recipe, choice: Choice) -> Recipe:
         left_float=tuple(choice.excluded),
         steps=tuple(step.name for step in STEPS if step.name in choice.steps),
         search=False,
+        seed=seed,
     )
 
 
@@ -91,7 +104,7 @@ class FloatModel:
         return value in self.statistics and self.statistics[value].count > 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Candidate:
     """A quantized model and how close it is.
 

@@ -20,6 +20,7 @@ from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 from edgeq.validation.advice import FAR_OFF_DB
+from edgeq.validation.trials import StepTrial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,25 +41,6 @@ NOTICEABLE_DB = 0.3
 
 _FINALISTS = 3
 _TOLD = "the recipe leaves it float"
-
-
-@dataclass(frozen=True, slots=True)
-class StepTrial:
-    """What a recovery step brought.
-
-    Attributes:
-        name: Of the step.
-        kept: Whether it is part of the result.
-        before_db: Closeness without it, as candidates are compared.
-        after_db: Closeness with it.
-        seconds: What trying it took.
-    """
-
-    name: str
-    kept: bool
-    before_db: float
-    after_db: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +117,11 @@ def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[
     """Try every recovery step on top of those that helped; the result, and what each brought."""
     best, trials = candidate, []
     for step in STEPS:
-        allowed = step.name not in workshop.recipe.skip_steps
-        if best.sqnr_db >= ENOUGH_DB or not allowed or not workshop.applies(step, best):
+        if best.sqnr_db >= ENOUGH_DB or step.name in workshop.recipe.skip_steps:
             continue
         start = time.perf_counter()
+        if not workshop.applies(step, best):
+            continue
         attempt = workshop.build(best.choice.with_step(step), like=best)
         seconds = time.perf_counter() - start
         before_db, after_db = _comparable(best, attempt)
@@ -174,8 +157,12 @@ def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
 
 
 def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
-    """The closest of the finalists when all samples are counted; the first of equals."""
+    """The closest of the finalists when all samples are counted; the first of equals.
+
+    It comes back as it was built: what it will be compared with is not measured on all of them.
+    """
     ranked = sorted(candidates, key=lambda candidate: -candidate.typical_db)[:_FINALISTS]
-    finalists = [workshop.confirm(c) for c in candidates if c in ranked]
-    top = max(candidate.typical_db for candidate in finalists)
-    return next(c for c in finalists if c.typical_db >= top - NOTICEABLE_DB)
+    finalists = [c for c in candidates if c in ranked]
+    reached = [workshop.confirm(c).typical_db for c in finalists]
+    enough = max(reached) - NOTICEABLE_DB
+    return next(c for c, db in zip(finalists, reached, strict=True) if db >= enough)

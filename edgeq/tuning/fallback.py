@@ -56,7 +56,8 @@ def uncoupled(workshop: Workshop, candidate: Candidate) -> Candidate:
     that make up for errors would look guilty of them when they alone are rounded.
     """
     choice = candidate.choice.uncoupled()
-    return candidate if choice == candidate.choice else workshop.build(choice, like=candidate)
+    alike = choice.steps == candidate.choice.steps
+    return candidate if alike else workshop.build(choice, like=candidate)
 
 
 def moves_of(workshop: Workshop, plain: Candidate, prices: Mapping[str, float]) -> Moves:
@@ -95,7 +96,7 @@ def leave_float(
         return Fallback(start, _note(start, start))
     best = found
     if plain is not start:
-        coupled = replace(found.choice, steps=start.choice.steps)
+        coupled = replace(found.choice, steps=start.choice.steps, replaced=start.choice.replaced)
         again = workshop.build(coupled, like=start)
         best_db, best = max(
             ((workshop.confirm(each).sqnr_db, each) for each in (found, again)),

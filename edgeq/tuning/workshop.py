@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from edgeq.calibration.collector import collect
 from edgeq.errors import EdgeqError, ModelError
@@ -13,14 +14,13 @@ from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.plan import NodeForm
-from edgeq.quantization.ranges import ChosenRange, choose_ranges, required_kinds
+from edgeq.quantization.ranges import choose_ranges, required_kinds
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement import steps
 from edgeq.refinement.bias_correction import channel_means, correct_biases, is_correctable
 from edgeq.refinement.channels import channel_ranges
 from edgeq.refinement.empirical_bias import correct_biases_empirically
 from edgeq.refinement.equalization import equalize
-from edgeq.refinement.ranges import candidate_ranges, refine_ranges
 from edgeq.refinement.rounding import round_weights
 from edgeq.refinement.scaling import channel_axes
 from edgeq.refinement.smoothing import migrate_scales
@@ -45,12 +45,6 @@ if TYPE_CHECKING:
     from edgeq.types import FloatArray, Sample
 
 NO_SAMPLE = "no calibration sample reached it"
-REFINED = "refined"
-"""What stands for the calibrator of a range that the readers of its value chose."""
-
-_REFINING = 8
-"""Samples that ranges are refined on."""
-
 NOT_FINITE = "it reads or writes NaN or infinite numbers on calibration samples"
 
 
@@ -96,6 +90,7 @@ class Workshop:
         self._floats: dict[tuple[str, ...], FloatModel] = {
             (): FloatModel(prepared, seen, frozenset(collection.infinite))
         }
+        self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
         self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
 
     def build(self, choice: Choice, *, like: Candidate | None = None) -> Candidate:
@@ -109,7 +104,8 @@ class Workshop:
         floats = self._prepare(choice)
         annotations, excluded = self._annotate(floats, choice.excluded)
         choice = replace(choice, excluded=excluded)
-        ranges = self._ranges(floats, annotations, choice, like)
+        calibrators = {name: self._calibrators[name] for name in choice.calibrators}
+        ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
         plan = resolve(floats.model, annotations, bounds, weights=self.recipe.weights)
         if like is not None and _weights_alike(like, choice):
@@ -121,11 +117,16 @@ class Workshop:
         return Candidate(choice, floats, adjusted, model, plan, ranges, outputs)
 
     def confirm(self, candidate: Candidate) -> Candidate:
-        """The candidate measured on everything that was kept, so that luck plays no part."""
+        """The candidate measured on everything that was kept, so that luck plays no part.
+
+        Measured once, however often it is asked for.
+        """
         if len(self._kept) <= len(self.samples):
             return candidate
-        outputs = compare(self._original, self.open(candidate.model), self._kept)
-        return replace(candidate, outputs=outputs)
+        if candidate not in self._confirmed:
+            outputs = compare(self._original, self.open(candidate.model), self._kept)
+            self._confirmed[candidate] = replace(candidate, outputs=outputs)
+        return self._confirmed[candidate]
 
     def open(self, model: ir.Model) -> Session:
         """Open what edgeq made; that it does not load is nobody's mistake but ours.
@@ -147,19 +148,17 @@ class Workshop:
         return self._annotate(candidate.floats, excluded)[0]
 
     def applies(self, step: Step, candidate: Candidate) -> bool:
-        """Whether a recovery step has anything to act on in a candidate."""
-        taken = candidate.choice.steps
-        if step is steps.ROUND:
-            return bool(candidate.plan.weights or candidate.plan.dynamic)
-        if step is steps.ROUND_WEIGHTS:
-            return steps.ROUND.name not in taken and is_correctable(candidate.plan)
-        if step is steps.BIAS:
-            # Weights that lie on their grid have no error left to make up for.
-            rounded = {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & taken
-            return is_correctable(candidate.plan) and not rounded
-        if step is steps.BIAS_MEASURED:
-            return is_correctable(candidate.plan) and steps.ROUND.name not in taken
-        return True
+        """Whether a recovery step has anything to act on in a candidate, and changes it."""
+        floats, plan = candidate.floats, candidate.plan
+        if not candidate.choice.has_room_for(step):
+            return False
+        if step.on_biases:
+            return is_correctable(floats.model, plan)
+        match step.stage:
+            case steps.Stage.FLOAT:
+                return self._prepare(candidate.choice.with_step(step)) is not floats
+            case steps.Stage.WEIGHTS:
+                return bool(plan.weights or plan.dynamic)
 
     def _prepare(self, choice: Choice) -> FloatModel:
         """The float model behind the steps that act on it."""
@@ -171,11 +170,16 @@ class Workshop:
         return self._floats[acting]
 
     def _rewritten(self, floats: FloatModel, step: str) -> FloatModel:
-        """What a step makes of a float model; the values it changes are observed anew."""
+        """What a step makes of a float model; the values it changes are observed anew.
+
+        Where it changes nothing that is the model that was given.
+        """
         annotations, _ = self._annotate(floats, {})
         channels = channel_ranges(floats.model, channel_axes(floats.model), self._learning)
         rewrite = equalize if step == steps.EQUALIZE.name else migrate_scales
         found = rewrite(floats.model, annotations, channels)
+        if not found.scaled:
+            return floats
         known = {n: s for n, s in floats.statistics.items() if n not in found.changed}
         infinite = floats.infinite - found.changed
         changed = sorted(found.changed)
@@ -185,38 +189,8 @@ class Workshop:
             found.model,
             inherited(found.model, {**known, **seen.statistics}),
             infinite | frozenset(seen.infinite),
+            (*floats.notes, *found.notes),
         )
-
-    def _ranges(
-        self,
-        floats: FloatModel,
-        annotations: Annotations,
-        choice: Choice,
-        like: Candidate | None,
-    ) -> dict[str, ChosenRange]:
-        """The range of every observed value."""
-        calibrators = {name: self._calibrators[name] for name in choice.calibrators}
-        chosen = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
-        if like is not None and _ranges_alike(like, choice):
-            return {name: like.ranges.get(name, each) for name, each in chosen.items()}
-        if steps.REFINE_RANGES.name not in choice.steps:
-            return chosen
-        before = {name: each.bounds for name, each in chosen.items()}
-        offered = candidate_ranges(floats.model, annotations, floats.statistics, self._calibrators)
-        refined = refine_ranges(
-            floats.model,
-            annotations,
-            before,
-            offered,
-            self._learning[:_REFINING],
-            SessionConfig(self.threads),
-        )
-        return {
-            name: each
-            if refined[name] == each.bounds
-            else ChosenRange(refined[name], REFINED, None)
-            for name, each in chosen.items()
-        }
 
     def _adjust(self, floats: FloatModel, plan: QuantPlan, choice: Choice) -> ir.Model:
         """The float model with the weights and biases that the steps choose for the plan."""
@@ -267,18 +241,11 @@ class Workshop:
         return self._means[key]
 
 
-def _ranges_alike(candidate: Candidate, choice: Choice) -> bool:
-    """Whether a candidate has the ranges that a choice leads to, where both have one."""
-    acting = {s.name for s in steps.STEPS if s.stage is not steps.Stage.WEIGHTS}
-    same_steps = candidate.choice.steps & acting == choice.steps & acting
-    return same_steps and candidate.choice.calibrators == choice.calibrators
-
-
 def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
     """Whether the layers that both quantize have the same weights and biases."""
     coupled = any(step.coupled and step.name in choice.steps for step in steps.STEPS)
     same_steps = candidate.choice.steps == choice.steps
-    return same_steps and not coupled and _ranges_alike(candidate, choice)
+    return same_steps and not coupled and candidate.choice.calibrators == choice.calibrators
 
 
 def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:

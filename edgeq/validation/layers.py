@@ -5,23 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.calibration.inner_errors import InnerErrors
-from edgeq.graph import macs, shapes
-from edgeq.graph.beside import add_whole, settle
-from edgeq.graph.meters import Meters
-from edgeq.graph.walk import node_name, nodes, values
+from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import MAX_DB
-from edgeq.quantization.saturation import useful_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Mapping
 
     import onnx_ir as ir
 
     from edgeq.graph.beside import Counterpart
-    from edgeq.quantization.plan import QuantPlan
-    from edgeq.runtime.session import SessionConfig
-    from edgeq.types import Sample
 
 
 UNNOTICED_DB = 40.0
@@ -61,47 +53,6 @@ class LayerFidelity:
         exact numbers, always, and that says nothing.
         """
         return min(self.before_db, UNNOTICED_DB) - self.sqnr_db
-
-
-def compare_layers(
-    prepared: ir.Model,
-    quantized: ir.Model,
-    plan: QuantPlan,
-    samples: Iterable[Sample],
-    config: SessionConfig | None = None,
-) -> tuple[LayerFidelity, ...]:
-    """Run both models side by side and compare the output of every compute layer.
-
-    Args:
-        prepared: The float model that was quantized.
-        quantized: What came out.
-        plan: What was decided about which node.
-        samples: A few; layers that they do not reach are left out, as are those inside of loops.
-        config: How the session is opened.
-
-    Returns:
-        In the order of the graph; layers whose Relu was absorbed are compared behind it.
-    """
-    wanted = {d.node: d.op_type for d in plan.decisions if d.op_type in macs.COMPUTE_OPS}
-    host = prepared.clone()
-    shapes.infer(host)
-    makers = {node_name(node): node for node in nodes(prepared)}
-    meters = Meters(host)
-    known = values(prepared)
-    for value, pair in add_whole(host, quantized).items():
-        name, shown = node_behind(pair, makers), pair.read if pair.rounds else pair.made
-        if name in wanted:
-            meters.compare(name, pair.reference, shown, useful_bounds(known[value]))
-    readings = meters.finish()
-    settle(host)
-    errors = InnerErrors(host, readings, config)
-    for sample in samples:
-        errors.add(sample)
-    ratios = {str(key): found.sqnr_db for key, found in errors.take().items() if found.known}
-    before = lowest_before(prepared, ratios)
-    return tuple(
-        LayerFidelity(name, wanted[name], ratios[name], low) for name, low in before.items()
-    )
 
 
 def node_behind(pair: Counterpart, makers: Container[str]) -> str:

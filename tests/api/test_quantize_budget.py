@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import graphs
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import edgeq
@@ -11,7 +12,9 @@ from edgeq.api.quantizing import _divided
 from edgeq.calibration.kept import KeptSamples
 from edgeq.errors import DataError, RecipeError
 from edgeq.recipe import Recipe, recipe_text
+from edgeq.refinement.steps import STEPS
 from edgeq.runtime.session import Session
+from edgeq.tuning import default
 from edgeq.tuning.workshop import Workshop
 
 LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
@@ -41,7 +44,7 @@ def run(model, **options):
     )
 
 
-PLAIN = Recipe(calibrator="minmax", skip_steps=("equalize", "refine-ranges"))
+PLAIN = Recipe(calibrator="minmax", skip_steps=("equalize",))
 
 
 def test_layers_are_left_float_until_the_budget_holds():
@@ -126,6 +129,49 @@ def test_the_recipe_makes_the_same_model_without_searching():
     np.testing.assert_array_equal(first, second)
     assert again.report.steps == ()
     assert again.report.budget is None
+
+
+@pytest.mark.parametrize("steps", [("equalize", "round"), ("bias",), ("bias-measured",)])
+def test_a_saved_recipe_makes_the_same_bits(monkeypatch, steps, tmp_path):
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    monkeypatch.setattr(default, "_comparable", lambda one, other: (0.0, 1.0))
+    others = {step.name for step in STEPS} - set(steps)
+    model = graphs.build(
+        LAYERS.replace("w0)", "w0, add)"),
+        **{f"w{seed}": graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in range(3)},
+        add=np.geomspace(1, 1000, 8).astype(np.float32),
+    )
+    data = graphs.feeds(model, 80)
+    found = edgeq.quantize(model, data, seed=3, threads=1, skip_steps=tuple(others))
+    assert set(found.recipe.steps) == set(steps)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(found.recipe))
+    again = edgeq.quantize(model, data, recipe=path, threads=1)
+    first, second = (ir.to_proto(each.model) for each in (found, again))
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+        deterministic=True
+    )
+
+
+def test_the_seed_of_a_recipe_is_not_ignored_beside_a_table():
+    model = hard()
+    table = edgeq.calibrate(model, graphs.feeds(model, 8), recipe=Recipe(seed=4), threads=1)
+    assert table.collection.kept.seed == 4
+    with pytest.raises(RecipeError, match="kept with seed 4, not 5"):
+        edgeq.quantize(model, calibration_table=table, recipe=Recipe(seed=5))
+
+
+def test_what_steps_did_to_the_model_is_in_the_report():
+    text = LAYERS.replace("Relu(a)", "Clip(a, low, high)")
+    first, second, third = (graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in (0, 1, 2))
+    first[0] *= 1000.0
+    second[:, 0] /= 1000.0
+    model = graphs.build(
+        text, w0=first, w1=second, w2=third, low=np.float32(0), high=np.float32(1e6)
+    )
+    told = Recipe(steps=("equalize",), search=False)
+    notes = edgeq.quantize(model, graphs.feeds(model, 8), recipe=told, threads=1).report.notes
+    assert any("became Relu" in note for note in notes)
 
 
 def answers(result, model):

@@ -34,7 +34,7 @@ class Fixed:
 
 
 def seen(*arrays):
-    statistics = Statistics(KINDS)
+    statistics = Statistics(KINDS, limit=200_000)
     for index, array in enumerate(arrays):
         statistics.update(index, np.asarray(array, np.float32))
     return statistics
@@ -109,15 +109,13 @@ def test_the_message_of_a_calibrator_names_it_and_the_value():
 def test_the_expected_ratio_is_what_quantizing_gives(spread, cut):
     array = np.random.default_rng(1).normal(0, spread, 200_000).astype(np.float32)
     bounds = TensorRange(-cut * spread, cut * spread)
-    statistics = Statistics(KINDS, limit=array.size)
-    statistics.update(0, array)
     params = affine.params_for_range(bounds, UINT8)
     error = affine.dequantize(affine.quantize(array, params), params) - array
     measured = 10 * np.log10(np.sum(array.astype(np.float64) ** 2) / np.sum(error**2.0))
-    expected = ranges.expected_sqnr_db(statistics.histogram, bounds, UINT8)
+    expected = chosen({"fixed": Fixed(bounds)}, values=array)["x"].sqnr_db
     assert expected == pytest.approx(measured, abs=0.5)
 
 
 def test_what_never_varies_from_zero_has_no_error():
-    histogram = seen(np.zeros(9)).histogram
-    assert ranges.expected_sqnr_db(histogram, TensorRange(0.0, 0.0), UINT8) == 200.0
+    found = chosen({"fixed": Fixed(TensorRange(0.0, 0.0))}, values=np.zeros(9))
+    assert found["x"].sqnr_db == 200.0

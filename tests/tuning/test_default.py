@@ -21,13 +21,12 @@ from edgeq.tuning.workshop import NO_SAMPLE, Workshop
 from edgeq.validation.coverage import count_macs, shares
 
 
-def workshop(model, samples, calibrators="minmax", skip=()):
+def workshop(model, samples, calibrators="minmax", skip=(), measured=None):
     chosen = calibrators_for(calibrators)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
-    return Workshop(
-        model, model, CPU, Recipe(skip_steps=skip), found, chosen, samples, samples, threads=1
-    )
+    measured, recipe = measured or samples, Recipe(skip_steps=skip)
+    return Workshop(model, model, CPU, recipe, found, chosen, measured, samples, threads=1)
 
 
 def chain(outlier=1.0, depth=3):
@@ -67,7 +66,7 @@ def test_auto_is_as_close_as_every_calibrator_alone():
 
 
 def test_layers_that_ruin_the_output_are_left_float_with_the_reason():
-    result = found(chain(outlier=2000.0), skip=("equalize", "refine-ranges"))
+    result = found(chain(outlier=2000.0), skip=("equalize",))
     left = {d.node: d.reason for d in result.best.plan.decisions if d.form is NodeForm.FLOAT}
     assert left
     assert all("int8 costs accuracy here" in reason for reason in left.values())
@@ -137,3 +136,22 @@ def test_what_is_not_finite_is_the_farthest_off(monkeypatch):
 
 def test_what_is_close_enough_is_not_bettered():
     assert not found(chain()).steps
+
+
+def test_steps_are_compared_with_what_is_measured_on_the_same_samples(monkeypatch):
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    model = chain(outlier=100.0)
+    samples = graphs.feeds(model, 8)
+    for sample in samples[2:]:
+        sample["x"] *= 0.1
+    shop = workshop(model, samples, "auto", measured=samples[:2])
+    found = search(shop, tuple(calibrators_for("auto")), {})
+    plain = shop.build(Choice(found.best.choice.calibrators))
+    assert found.steps[0].before_db == plain.typical_db
+    assert shop.confirm(plain).typical_db != plain.typical_db
+
+
+def test_a_step_that_is_skipped_is_nowhere_in_the_result():
+    result = found(chain(outlier=2000.0), skip=("bias", "equalize"))
+    assert result.best.choice.excluded
+    assert not {"bias", "equalize"} & result.best.choice.steps

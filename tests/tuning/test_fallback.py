@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from edgeq.quantization.plan import NodeDecision, NodeForm, QuantPlan
+from edgeq.refinement import steps
 from edgeq.tuning import fallback
 from edgeq.tuning.candidate import Choice
 from edgeq.tuning.fallback import RESCUE_DB, leave_float
@@ -118,3 +119,16 @@ def test_what_is_no_closer_than_with_the_steps_of_before_is_taken_back(monkeypat
     shop = Outcomes(5.0, gains, steps_db=7.0)
     start = shop.build(Choice(("minmax",), steps=frozenset({"round"})), like=None)
     assert leave_float(shop, start, SHARES, 20.0).best is start
+
+
+def test_what_coupled_steps_replaced_takes_their_place_again():
+    plain = Choice(("minmax",)).with_step(steps.BIAS)
+    chosen = plain.with_step(steps.ROUND_WEIGHTS).with_step(steps.BIAS_MEASURED)
+    assert chosen.steps == {"round-weights", "bias-measured"}
+    assert chosen.uncoupled() == plain
+    assert chosen.with_step(steps.ROUND).uncoupled() == plain
+
+
+def test_a_step_that_was_not_taken_before_does_not_come_in_by_way_of_uncoupling():
+    chosen = Choice(("minmax",)).with_step(steps.EQUALIZE).with_step(steps.ROUND)
+    assert chosen.uncoupled().steps == {"equalize"}

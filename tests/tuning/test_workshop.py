@@ -10,6 +10,8 @@ from edgeq.quantization.annotate import annotate
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
+from edgeq.refinement import steps
+from edgeq.refinement.rewritten import Rewritten
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import workshop as shops
 from edgeq.tuning.candidate import Choice
@@ -100,3 +102,100 @@ def test_a_finalist_is_measured_on_every_sample_that_was_kept():
     confirmed = shop.confirm(built)
     assert confirmed.model is built.model
     assert confirmed.typical_db < built.typical_db
+
+
+def biased():
+    """Convolutions with biases."""
+    return graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,8,6,6] z) {
+          [a] y = Conv(x, w0, b) [b] u = Conv(y, w1, b) [c] z = Conv(u, w2, b) }""",
+        w0=graphs.numbers(0, 8, 8, 1, 1, scale=0.3),
+        w1=graphs.numbers(1, 8, 8, 1, 1, scale=0.3),
+        w2=graphs.numbers(2, 8, 8, 1, 1, scale=0.3),
+        b=graphs.numbers(3, 8),
+    )
+
+
+def test_a_candidate_is_confirmed_once(monkeypatch):
+    model = pooled()
+    samples = graphs.feeds(model, 8)
+    shop = workshop(model, samples, samples[:2])
+    built, other = (shop.build(Choice(("minmax",))) for _ in range(2))
+    confirmed = shop.confirm(built)
+    monkeypatch.setattr(shops, "compare", None)
+    assert shop.confirm(built) is confirmed
+    with pytest.raises(TypeError):
+        shop.confirm(other)
+
+
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [
+        ((), {"bias", "round", "round-weights", "bias-measured"}),
+        (("bias",), {"bias", "round", "round-weights", "bias-measured"}),
+        (("round",), {"round"}),
+        (("round-weights",), {"round", "round-weights", "bias-measured"}),
+        (("bias-measured",), {"round", "round-weights", "bias-measured"}),
+    ],
+)
+def test_a_step_that_another_one_makes_superfluous_does_not_apply(taken, left):
+    model = biased()
+    shop = workshop(model, graphs.feeds(model))
+    built = shop.build(Choice(("minmax",), steps=frozenset(taken)))
+    weights = [step for step in steps.STEPS if step.stage is steps.Stage.WEIGHTS]
+    assert {step.name for step in weights if shop.applies(step, built)} == left
+
+
+def test_steps_that_need_biases_do_not_apply_without_any():
+    model = pooled()
+    shop = workshop(model, graphs.feeds(model))
+    built = shop.build(Choice(("minmax",)))
+    found = [step.name for step in steps.STEPS if step.on_biases and shop.applies(step, built)]
+    assert not found
+    assert shop.applies(steps.ROUND, built)
+
+
+@pytest.mark.parametrize("step", [steps.EQUALIZE, steps.SMOOTH], ids=["equalize", "smooth"])
+def test_a_step_that_scales_nothing_does_not_apply_and_is_worked_out_once(monkeypatch, step):
+    model = graphs.build(
+        "n (float[1,8,6,6] x) => (float[1,8,6,6] z) { [a] z = Conv(x, w) }",
+        w=graphs.numbers(0, 8, 8, 1, 1),
+    )
+    asked = []
+
+    def rewritten(prepared, annotations, channels):
+        asked.append(prepared)
+        return Rewritten(prepared.clone(), frozenset(), 0, ())
+
+    monkeypatch.setattr(shops, "equalize", rewritten)
+    monkeypatch.setattr(shops, "migrate_scales", rewritten)
+    shop = workshop(model, graphs.feeds(model))
+    built = shop.build(Choice(("minmax",)))
+    assert not shop.applies(step, built)
+    assert shop.build(built.choice.with_step(step)).floats is built.floats
+    assert len(asked) == 1
+
+
+def clipped():
+    """Channels that differ a thousand times in front of a bound that nothing comes near."""
+    first, second = (graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in (0, 1))
+    first[0] *= 1000.0
+    second[:, 0] /= 1000.0
+    return graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,8,6,6] z) {
+          [a] y = Conv(x, w0) [cut] r = Clip(y, low, high) [b] z = Conv(r, w1) }""",
+        w0=first,
+        w1=second,
+        low=np.float32(0),
+        high=np.float32(1e6),
+    )
+
+
+def test_what_a_step_did_to_the_model_is_told_once():
+    model = clipped()
+    shop = workshop(model, graphs.feeds(model))
+    plain = Choice(("minmax",))
+    assert shop.build(plain).floats.notes == ()
+    both = shop.build(plain.with_step(steps.EQUALIZE).with_step(steps.SMOOTH))
+    (note,) = [note for note in both.floats.notes if "became Relu" in note]
+    assert "1 Clip nodes" in note
