@@ -129,6 +129,7 @@ class FixedSpec:
     dtype: QuantType
     low: float
     high: float
+    symmetric: bool = False
 
 
 @dataclass(frozen=True, slots=True)

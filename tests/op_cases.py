@@ -30,6 +30,7 @@ class Case:
         feed: Values of inputs that are not float.
         floor: dB that the quantized model reaches at least.
         reason: A part of the reason why the node stays float; None when it runs in integers.
+        opset: Of the model.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     feed: dict = field(default_factory=dict)
     floor: float = 25.0
     reason: str | None = None
+    opset: int = 17
 
     @property
     def form(self):
@@ -56,7 +58,7 @@ class Case:
         return self.name
 
     def model(self):
-        model = graphs.build(self.text, 17, **self.constants)
+        model = graphs.build(self.text, self.opset, **self.constants)
         fold_gemm(model)
         return model
 
@@ -626,6 +628,37 @@ LSTMS = (
     ),
 )
 
+
+def elsewhere(op, line, out="1,4,8,8", **more):
+    """An op that other targets run in integers, and the CPU target does not."""
+    return carried(op.lower(), op, line, out, PW, left_over=4, reason="no integer kernel", **more)
+
+
+ELSEWHERE = (
+    *(
+        elsewhere(op, f"[op] u = {op}(y)")
+        for op in ("Abs", "Elu", "Exp", "HardSigmoid", "HardSwish", "Neg", "Tanh")
+    ),
+    elsewhere("Gelu", "[op] u = Gelu(y)", opset=20),
+    elsewhere("Sqrt", "[a] a = Abs(y) [op] u = Sqrt(a)"),
+    elsewhere("GlobalMaxPool", "[op] u = GlobalMaxPool(y)", "1,4,1,1"),
+    *(elsewhere(op, f"[s] s = Sigmoid(y) [op] u = {op}(y, s)") for op in ("Div", "Max", "Min")),
+    elsewhere(
+        "Sub",
+        "[o] y2 = Conv(x, w5) [op] u = Sub(y, y2)",
+        constants={"w5": graphs.numbers(47, 4, 3, 1, 1)},
+    ),
+    elsewhere("PRelu", "[op] u = PRelu(y, k)", constants={"k": graphs.numbers(48, 4, 1, 1)}),
+    elsewhere(
+        "Pad", "[op] u = Pad(y, p)", "1,4,10,10", constants={"p": ints(0, 0, 1, 1, 0, 0, 1, 1)}
+    ),
+    *(
+        elsewhere(op, f"[op] u = {op}<axes=[2,3]>(y)", "1,4,1,1")
+        for op in ("ReduceMax", "ReduceMean", "ReduceMin")
+    ),
+)
+
 CASES = (
+    *ELSEWHERE,
     *CONVS, *POINTWISE, *ACTIVATIONS, *MOVES, ARGMAX, *GEMMS, *GEMM_VARIANTS, *PRODUCTS, *LSTMS
 )  # fmt: skip

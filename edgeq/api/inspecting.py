@@ -10,9 +10,10 @@ from edgeq.api.sensing import Sensitivity, measure
 from edgeq.graph import loader, macs, opset, shapes
 from edgeq.graph.interface import Interface
 from edgeq.graph.split import tensors
-from edgeq.graph.walk import nodes
+from edgeq.graph.walk import node_name, nodes
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.annotate import annotate
+from edgeq.quantization.forecast import forecast
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.progress import Progress
+    from edgeq.quantization.forecast import Forecast
     from edgeq.quantization.plan import NodeDecision
 
 
@@ -39,6 +41,8 @@ class Inspection:
         nodes: How many nodes there are of each operator, bodies included, most frequent first.
         parameters: Elements of all float weights.
         macs: Multiply-accumulates of one run; None where shapes are not static.
+        forecast: How much would run in integers, in how many pieces; sizes that are not known
+            count as 1.
         target: Name of the target profile that was asked.
         decisions: What would become of every node that the target or edgeq knows, after
             preparation.
@@ -54,6 +58,7 @@ class Inspection:
     nodes: Mapping[str, int]
     parameters: int
     macs: int | None
+    forecast: Forecast
     target: str
     decisions: tuple[NodeDecision, ...]
     notes: tuple[str, ...]
@@ -88,7 +93,9 @@ def inspect(
     profile = target_named(target)
     loaded = loader.load(model)
     prepared = prepare(opset.upgrade(loaded.model, profile.minimum_opset))
+    macs_of_all = _macs(prepared.model)
     annotations = annotate(prepared.model, profile, Recipe())
+    foretold = forecast(prepared.model, annotations.decisions, _least(prepared.model), profile)
     return Inspection(
         path=loaded.path,
         sha256=loaded.sha256,
@@ -97,7 +104,8 @@ def inspect(
         interface=Interface.of(loaded.model),
         nodes=dict(Counter(node.op_type for node in nodes(loaded.model)).most_common()),
         parameters=sum(t.size for t in tensors(loaded.model) if t.dtype.is_floating_point()),
-        macs=_macs(prepared.model),
+        macs=macs_of_all,
+        forecast=foretold,
         target=profile.name,
         decisions=tuple(annotations.decisions.values()),
         notes=(*loaded.notes, *prepared.notes),
@@ -120,3 +128,15 @@ def _macs(model: ir.Model) -> int | None:
     counts = [macs.count(node, shapes.static) for node in nodes(model) if macs.is_compute(node)]
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
+
+
+def _least(model: ir.Model) -> dict[str, int | None]:
+    """Multiply-accumulates per compute node if every unknown size were 1."""
+
+    def shape_of(value: ir.Value) -> tuple[int, ...] | None:
+        if value.shape is None:
+            return None
+        return tuple(d if isinstance(d, int) and d >= 0 else 1 for d in value.shape)
+
+    compute = [node for node in nodes(model) if macs.is_compute(node)]
+    return {node_name(node): macs.count(node, shape_of) for node in compute}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +25,7 @@ from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
-from edgeq.validation.coverage import measure
+from edgeq.validation.coverage import measure, promise
 from edgeq.validation.diagnosis import diagnose
 from edgeq.validation.verdict import judge
 
@@ -131,7 +132,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         timings=stages.seconds,
         peak_rss_mb=peak_rss_mb(),
         warnings=warnings,
-        notes=tuple(filter(None, (*_notes(work), found.diagnosis.note))),
+        notes=tuple(filter(None, (*_notes(work), *_about(options), found.diagnosis.note))),
         environment=environment(),
         steps=work.found.steps,
         budget=None if work.budget is None else _budget_rows(work.budget, options),
@@ -181,14 +182,32 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
     if not options.validate:
         return Measured(outputs, metric=metric)
     with stages.stage("validate"):
-        coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
+        if options.target.executable_here:
+            coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
+        else:
+            coverage = promise(work.macs, plan, work.found.best.floats.model, options.target)
     with stages.stage("diagnose"):
         floats = work.found.best.floats.model
         diagnosis = look_for_causes(lambda: diagnose(floats, work.final, few, config))
+    if not options.target.times_on(platform.machine()):
+        return Measured(outputs, coverage, diagnosis, metric=metric)
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)
     return Measured(outputs, coverage, diagnosis, latency, times, metric)
+
+
+def _about(options: Options) -> tuple[str, ...]:
+    """What running the model here tells about its target."""
+    target = options.target
+    if not target.executable_here:
+        return (
+            f"Target {target.name} is another program: onnxruntime's CPU provider computed here "
+            "what the Q/DQ pairs say; coverage is what the profile promises, times are not known",
+        )
+    if options.validate and not target.times_on(platform.machine()):
+        return (f"Times are not known: target {target.name} does not run on {platform.machine()}",)
+    return ()
 
 
 def _notes(work: Work) -> tuple[str, ...]:

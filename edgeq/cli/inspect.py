@@ -106,12 +106,33 @@ def _document(found: Inspection) -> dict[str, Any]:
         "nodes": dict(found.nodes),
         "parameters": found.parameters,
         "macs": found.macs,
+        "forecast": _foretold(found),
         "decisions": [
             {"name": d.node, "op_type": d.op_type, "form": d.form.value, "reason": d.reason}
             for d in found.decisions
         ],
         "notes": list(found.notes),
         **({} if found.sensitivity is None else _measured(found.sensitivity)),
+    }
+
+
+def _foretold(found: Inspection) -> dict[str, Any]:
+    forecast = found.forecast
+    return {
+        "coverage": {
+            "int8": forecast.int8,
+            "float": forecast.float_,
+            "ratio": round(forecast.ratio, 4),
+            "sizes_known": found.macs is not None,
+        },
+        "regions": {"integer": forecast.integer_regions, "float": forecast.float_regions},
+        "boundary_crossings": forecast.crossings,
+        "partitions": forecast.partitions,
+        "nodes_on_fallback": forecast.on_fallback,
+        "float_nodes": [
+            {"name": each.node, "op_type": each.op_type, "macs": each.macs, "reason": each.reason}
+            for each in forecast.float_nodes
+        ],
     }
 
 
@@ -138,6 +159,8 @@ def _view(found: Inspection) -> list[RenderableType]:
     from edgeq.report.elements import facts, plain
 
     parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found)]
+    if found.forecast.float_nodes:
+        parts += [Text(), _heaviest(found)]
     if any(d.form.value == "float" for d in found.decisions):
         parts += [Text(), _left_float(found)]
     if found.sensitivity is not None:
@@ -182,8 +205,35 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("parameters", amount(found.parameters)),
         ("MACs", "shapes are dynamic" if found.macs is None else f"{amount(found.macs)} a run"),
         ("nodes", f"{sum(found.nodes.values())}: {listed}"),
-        ("integers", f"{integers} of {counted(len(compute), 'node')} that multiply"),
+        (
+            "integers",
+            f"{integers} of {counted(len(compute), 'node')} that multiply, {_shares(found)}",
+        ),
+        ("regions", _regions(found)),
     ]
+
+
+def _shares(found: Inspection) -> str:
+    forecast = found.forecast
+    total = forecast.int8 + forecast.float_
+    if not total:
+        return "sizes are not known"
+    assumed = "" if found.macs is not None else ", sizes that are not known taken as 1"
+    return f"{forecast.ratio:.1%} of the arithmetic{assumed}"
+
+
+def _regions(found: Inspection) -> str:
+    forecast = found.forecast
+    text = (
+        f"{forecast.integer_regions} in integers, {forecast.float_regions} in float, "
+        f"{counted(forecast.crossings, 'conversion')} between them"
+    )
+    if forecast.partitions is None:
+        return text
+    return (
+        f"{text}; {counted(forecast.partitions, 'partition')} on the target, "
+        f"{counted(forecast.on_fallback, 'node')} on its fallback"
+    )
 
 
 def _predicted(found: Inspection) -> RenderableType:
@@ -199,6 +249,20 @@ def _predicted(found: Inspection) -> RenderableType:
     made = table(f"Would run on {found.target} in", "operator", *columns, numbers=columns)
     for op in sorted({op for op, _ in counts}, key=lambda op: (op not in COMPUTE_OPS, op)):
         made.add_row(plain(op), *(str(counts[op, form] or "") for form in shown))
+    return made
+
+
+def _heaviest(found: Inspection) -> RenderableType:
+    """The nodes that multiply and would stay float, one by one."""
+    from edgeq.report.elements import plain, table
+
+    left = found.forecast.float_nodes
+    rest = len(left) - _FLOAT_NODES
+    title = f"Would multiply in float{f' (and {rest} more)' if rest > 0 else ''}"
+    made = table(title, "node", "operator", "MACs", "why", numbers=("MACs",))
+    for each in left[:_FLOAT_NODES]:
+        macs = "unknown" if each.macs is None else amount(each.macs)
+        made.add_row(plain(each.node), plain(each.op_type), macs, plain(each.reason))
     return made
 
 

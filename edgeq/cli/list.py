@@ -39,7 +39,19 @@ def list_(kind: str, *, as_json: bool) -> None:
     if as_json:
         show_json(rows)
         return
-    show(*(_calibrator_view(rows) if kind == "calibrators" else _view(TITLES[kind], rows)))
+    if kind == "calibrators":
+        show(*_calibrator_view(rows))
+    else:
+        show(*_view(TITLES[kind], [_shortened(row) for row in rows] if kind == "ops" else rows))
+
+
+def _shortened(row: Row) -> Row:
+    """Without how each target takes the operator, and without those that are alike."""
+    from edgeq.targets import TARGETS
+
+    first = {id(target.kernels): target.name for target in reversed(TARGETS)}
+    alike = {target.name for target in TARGETS if first[id(target.kernels)] != target.name}
+    return {**row, "integers on": [name for name in row["integers on"] if name not in alike]}
 
 
 def _view(title: str, rows: list[Row]) -> list[RenderableType]:
@@ -47,6 +59,7 @@ def _view(title: str, rows: list[Row]) -> list[RenderableType]:
 
     columns = list(rows[0])
     made = table(title, *columns)
+    made.columns[0].no_wrap = True
     for row in rows:
         made.add_row(*(plain(_shown(row[column])) for column in columns))
     return [made]
@@ -119,11 +132,12 @@ def _targets() -> list[Row]:
     return [
         {
             "name": target.name,
-            "summary": target.summary,
-            "activations": target.activation.value,
+            "activations": target.activation.value
+            + (" symmetric" if target.activation_symmetric else ""),
             "weights": target.weight.value,
             "opset": target.minimum_opset,
             "runs here": target.executable_here,
+            "summary": target.summary,
         }
         for target in TARGETS
     ]

@@ -47,7 +47,7 @@ from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.merge_unstacked import merge_unstacked
 from edgeq.passes.move_transposes import move_transposes
-from edgeq.passes.raise_opset import raise_opset
+from edgeq.passes.raise_opset import NORMALIZATIONS, raise_opset
 from edgeq.passes.read_last_states import read_last_states
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_batch_norm import recognize_batch_norm
@@ -149,11 +149,16 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     Args:
         target: What it shall run on; None for operators of the ONNX standard only.
     """
-    if target is not None and target.contrib_operators:
-        first = (inline_functions, lift_constants, infer_shapes, lift_half, raise_opset)
-        behind = (merge_reshapes, fold_constants, remove_dead)
-        return (*first, *OPTIMIZE, split_prelu, fuse_for_onnxruntime, *behind)
-    return OPTIMIZE
+    if target is None:
+        return OPTIMIZE
+    first: Pipeline = () if target.half_kernels else (lift_half,)
+    if target.maximum_opset is not None and target.maximum_opset >= NORMALIZATIONS:
+        first = (*first, raise_opset)
+    last: Pipeline = (split_prelu,) if "PRelu" in target.slow_operators else ()
+    if target.contrib_operators and target.executable_here:
+        last = (*last, fuse_for_onnxruntime, merge_reshapes, fold_constants, remove_dead)
+    opened = (*_OPEN, *first) if first else ()
+    return (*opened, *OPTIMIZE, *last)
 
 
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed

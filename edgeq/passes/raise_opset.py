@@ -18,24 +18,24 @@ from edgeq.passes.pattern import opset
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_NORMALIZATIONS: Final = 17
+NORMALIZATIONS: Final = 17
 """The opset in which LayerNormalization came."""
 
 
 def raise_opset(model: ir.Model) -> Outcome:
     """Raise the opset to 17, if the model may spell a normalization."""
     before = opset(model)
-    if before >= _NORMALIZATIONS or not _spells_normalization(model):
+    if before >= NORMALIZATIONS or not _spells_normalization(model):
         return Outcome()
     try:
-        raised = opsets.upgrade(model, _NORMALIZATIONS)
+        raised = opsets.upgrade(model, NORMALIZATIONS)
     except EdgeqError as error:
         return Outcome(declined=(f"the opset stays {before}: {error}",))
     model.graph = raised.graph
     model.functions.clear()
     model.functions.update(raised.functions)
     model.ir_version = raised.ir_version
-    return Outcome(1, notes=(f"The opset is {_NORMALIZATIONS} instead of {before}",))
+    return Outcome(1, notes=(f"The opset is {NORMALIZATIONS} instead of {before}",))
 
 
 def _spells_normalization(model: ir.Model) -> bool:

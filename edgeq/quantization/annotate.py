@@ -5,7 +5,7 @@ Pure: reads the graph, the operator rules, the target profile and the recipe, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.graph import constants
@@ -35,6 +35,7 @@ class Annotations:
         readers: For values that float nodes produce: the uses that read quantized; values that
             are not listed are read quantized by everybody.
         absorbed: Relu or Clip node -> the node whose quantized output replaces it.
+        fused: Relu or Clip node -> the node that the target computes it with; it stays.
         decisions: Per node that has an operator rule or counts as compute.
     """
 
@@ -42,6 +43,12 @@ class Annotations:
     readers: Mapping[ValueRef, tuple[EdgeRef, ...]]
     absorbed: Mapping[str, str]
     decisions: Mapping[str, NodeDecision]
+    fused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def makers(self) -> Mapping[str, str]:
+        """Relu or Clip node -> the node that makes what it writes, absorbed or fused."""
+        return {**self.absorbed, **self.fused}
 
     def observed(self) -> tuple[ValueRef, ...]:
         """The values whose ranges calibration has to find."""
@@ -79,9 +86,9 @@ def annotate(
         if candidate is None:
             continue
         form, reason = regions.form_of(candidate)
-        decisions[name] = NodeDecision(name, node.op_type, form, reason)
+        decisions[name] = NodeDecision(name, node.op_type, form, reason, candidate.row.provider)
         writer.add(candidate, form)
-    return Annotations(writer.specs, writer.readers(), regions.absorbed, decisions)
+    return Annotations(writer.specs, writer.readers(), regions.absorbed, decisions, regions.fused)
 
 
 class _SpecWriter:
@@ -120,14 +127,18 @@ class _SpecWriter:
             if tensor is None:
                 self._read(node, index, value)
                 continue
-            axis_of = candidate.rule.weight_axis
-            axis = None if axis_of is None else axis_of(node, len(tensor.shape))
-            self.specs[EdgeRef(node_name(node), index)] = QuantSpec(
-                self._target.weight,
-                symmetric=True,
-                axis=axis,
-                reduce_range=self._target.reduce_range,
-            )
+            self.specs[EdgeRef(node_name(node), index)] = self._weight(candidate, len(tensor.shape))
+
+    def _weight(self, candidate: Candidate, rank: int) -> QuantSpec:
+        """A scale for each channel where rule, kernel and target have one."""
+        row, axis_of = candidate.row, candidate.rule.weight_axis
+        fine = axis_of is not None and row.per_channel and self._target.per_channel
+        return QuantSpec(
+            row.weight or self._target.weight,
+            symmetric=True,
+            axis=axis_of(candidate.node, rank) if fine and axis_of is not None else None,
+            reduce_range=self._target.reduce_range,
+        )
 
     def _activations(self, candidate: Candidate) -> None:
         node = candidate.node
@@ -146,6 +157,8 @@ class _SpecWriter:
 
     def _bias(self, candidate: Candidate) -> None:
         node = candidate.node
+        if not self._target.integer_bias:
+            return
         for index, value in enumerate(node.inputs):
             if value is None or candidate.rule.role(index) is not Role.BIAS:
                 continue
@@ -158,11 +171,16 @@ class _SpecWriter:
 
     def _outputs(self, candidate: Candidate) -> None:
         rule, node = candidate.rule, candidate.node
+        source = node.inputs[0] if node.inputs else None
         for value in self._regions.quantized_outputs(candidate):
             ref = ValueRef(name_of(value))
             if rule.output is Constraint.FIXED and rule.fixed_range is not None:
-                self.specs[ref] = FixedSpec(self._target.activation, *rule.fixed_range)
-            elif rule.output is Constraint.SAME_AS_INPUT and node.inputs[0] is not None:
-                self.specs[ref] = SharedSpec(ValueRef(name_of(node.inputs[0])))
+                low, high = rule.fixed_range
+                spec = self._activation
+                self.specs[ref] = FixedSpec(spec.dtype, low, high, symmetric=spec.symmetric)
+            elif rule.output is Constraint.SAME_AS_INPUT and source is not None:
+                constant = constants.is_constant(source)
+                shared = EdgeRef(node_name(node), 0) if constant else ValueRef(name_of(source))
+                self.specs[ref] = SharedSpec(shared)
             else:
                 self.specs[ref] = self._activation

@@ -33,12 +33,14 @@ class NodeDecision:
         op_type: Its operator.
         form: How it will run.
         reason: Why, for a reader of the report; empty where the form is the wanted one.
+        provider: What runs it, where that is a fallback of the target.
     """
 
     node: str
     op_type: str
     form: NodeForm
     reason: str = ""
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, macs
 from edgeq.graph.walk import node_name, nodes
+from edgeq.quantization.fitting import DYNAMIC_SHAPES
 from edgeq.quantization.plan import NodeForm
 
 if TYPE_CHECKING:
@@ -76,7 +77,13 @@ def refuse_unreachable(
             remedy="Leave it float; --scheme fp16 would suit it, once edgeq has it",
         )
     why = "; ".join(reason for reason, _ in reasons.most_common(2))
+    nothing = f"none of its {len(compute)} compute nodes can run in int8 on target {target.name}"
+    if DYNAMIC_SHAPES in reasons:
+        raise UnsupportedError(
+            f"{nothing} ({why})",
+            remedy="Fix its sizes first: edgeq optimize MODEL --fix-shape INPUT=1,3,224,224",
+        )
     raise UnsupportedError(
-        f"none of its {len(compute)} compute nodes can run in int8 on target {target.name} ({why})",
+        f"{nothing} ({why})",
         remedy="--scheme w8 (weights only) or --scheme fp16 can reach it, once edgeq has them",
     )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from edgeq.targets import TargetProfile
 
 
+_JOINING = (Placement.ABSORBED, Placement.FUSED)
+
+
 @dataclass(frozen=True, slots=True)
 class Regions:
     """The outcome of region growing.
@@ -33,12 +36,14 @@ class Regions:
         static: Names of nodes that run on integer inputs.
         dynamic: Names of nodes that quantize their inputs while running.
         absorbed: Relu or Clip node -> the node that absorbs it.
+        fused: Relu or Clip node -> the node that it is computed with; it stays in the graph.
         produced: Names of values that integer nodes write.
     """
 
     static: frozenset[str]
     dynamic: frozenset[str]
     absorbed: dict[str, str]
+    fused: dict[str, str]
     produced: frozenset[str]
 
     def form_of(self, candidate: Candidate) -> tuple[NodeForm, str]:
@@ -48,6 +53,8 @@ class Regions:
             return NodeForm.STATIC, ""
         if name in self.absorbed:
             return NodeForm.ABSORBED, f"the quantized range of {self.absorbed[name]} does its work"
+        if name in self.fused:
+            return NodeForm.ABSORBED, f"computed together with {self.fused[name]}"
         if name in self.dynamic:
             reason = "" if is_dynamic_only(candidate) else "its input comes from float operators"
             return NodeForm.DYNAMIC, reason
@@ -55,7 +62,11 @@ class Regions:
 
     def quantized_outputs(self, candidate: Candidate) -> list[ir.Value]:
         """The outputs of a static node, behind what it absorbs, that carry a Q/DQ pair."""
-        return [v for v in _outputs(candidate, self.absorbed) if name_of(v) in self.produced]
+        return [v for v in _outputs(candidate, self._joined) if name_of(v) in self.produced]
+
+    @property
+    def _joined(self) -> dict[str, str]:
+        return {**self.absorbed, **self.fused}
 
 
 def grow(candidates: dict[str, Candidate], target: TargetProfile) -> Regions:
@@ -63,33 +74,42 @@ def grow(candidates: dict[str, Candidate], target: TargetProfile) -> Regions:
 
     Starts with every candidate and takes out what does not belong, until nothing changes; each
     round can only shrink the set, so it ends.
+
+    Args:
+        candidates: What may run in integers; nodes that nothing absorbs get their other kernel.
+        target: What they run on.
     """
-    absorbed = {} if target.activation_symmetric else _absorb(candidates)
+    joined = _join(candidates, target)
+    for name, candidate in candidates.items():
+        if candidate.placement in _JOINING and name not in joined and candidate.otherwise:
+            candidates[name] = candidate.otherwise
     compute = {n for n, c in candidates.items() if c.placement is Placement.COMPUTE}
     dynamic = {n for n in compute if is_dynamic_only(candidates[n])}
-    static = {n for n in candidates if n not in absorbed and n not in dynamic}
-    static -= {n for n in static if candidates[n].placement is Placement.ABSORBED}
+    static = {n for n in candidates if n not in joined and n not in dynamic}
+    static -= {n for n in static if candidates[n].placement in _JOINING}
     while True:
-        absorbing = {relu: by for relu, by in absorbed.items() if by in static}
+        joining = {name: by for name, by in joined.items() if by in static}
         # ArgMax takes integers but makes none: it is no reason to round what it reads.
         wanted = _read_by(candidates, {n for n in static if candidates[n].rule.outputs})
-        produced = _produced(candidates, static, absorbing, wanted)
+        produced = _produced(candidates, static, joining, wanted)
         anchored = produced | _read_by(candidates, static & compute)
         lost = {
             name
             for name in static
-            if not _belongs(candidates[name], wanted, produced, anchored, absorbing)
+            if not _belongs(candidates[name], wanted, produced, anchored, joining)
         }
         if not lost:
             break
         static -= lost
         dynamic |= lost & compute
-    absorbing = {
+    joining = {
         name: by
-        for name, by in absorbing.items()
-        if name_of(_behind(candidates[name].node.outputs[0], absorbing)) in produced
+        for name, by in joining.items()
+        if name_of(_behind(candidates[name].node.outputs[0], joining)) in produced
     }
-    return Regions(frozenset(static), frozenset(dynamic), absorbing, frozenset(produced))
+    dropped = {n: by for n, by in joining.items() if candidates[n].placement is Placement.ABSORBED}
+    fused = {n: by for n, by in joining.items() if n not in dropped}
+    return Regions(frozenset(static), frozenset(dynamic), dropped, fused, frozenset(produced))
 
 
 def _read_by(candidates: dict[str, Candidate], static: set[str]) -> set[str]:
@@ -171,28 +191,33 @@ def _behind(value: ir.Value, absorbed: dict[str, str]) -> ir.Value:
     return value
 
 
-def _absorb(candidates: dict[str, Candidate]) -> dict[str, str]:
-    """Relu and Clip nodes that directly and alone follow a node which can express them."""
-    found: dict[str, str] = {}
-    for name, candidate in candidates.items():
-        if candidate.placement is Placement.ABSORBED and _expressible(candidate.node):
-            by = _absorber(candidate.node, candidates)
-            if by is not None:
-                found[name] = by
-    return found
+def _join(candidates: dict[str, Candidate], target: TargetProfile) -> dict[str, str]:
+    """Relu and Clip nodes that directly and alone follow a node which takes them over."""
+    willing = {n: c for n, c in candidates.items() if _may_join(c, target)}
+    found = {name: _joiner(c.node, candidates, willing) for name, c in willing.items()}
+    return {name: by for name, by in found.items() if by is not None}
 
 
-def _absorber(node: ir.Node, candidates: dict[str, Candidate]) -> str | None:
-    """The node whose quantized output would do the work of ``node``."""
+def _may_join(candidate: Candidate, target: TargetProfile) -> bool:
+    """A range around zero cannot do the work of a Relu: with symmetric activations none does."""
+    if candidate.placement is Placement.ABSORBED:
+        return not target.activation_symmetric and _expressible(candidate.node)
+    return candidate.placement is Placement.FUSED
+
+
+def _joiner(
+    node: ir.Node, candidates: dict[str, Candidate], willing: dict[str, Candidate]
+) -> str | None:
+    """The node with whose quantized output ``node`` would be done."""
     value = node.inputs[0]
     producer = None if value is None else value.producer()
     if value is None or producer is None or producer.name not in candidates:
         return None
     if len(value.uses()) != 1 or value.is_graph_output() or producer.graph is not node.graph:
         return None
+    if producer.name in willing:
+        return _joiner(producer, candidates, willing)
     candidate = candidates[producer.name]
-    if candidate.placement is Placement.ABSORBED:
-        return _absorber(producer, candidates)
     arithmetic = candidate.placement in (Placement.COMPUTE, Placement.CARRY)
     free = candidate.rule.output is Constraint.NONE and not is_dynamic_only(candidate)
     return producer.name if arithmetic and free else None

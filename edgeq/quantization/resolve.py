@@ -87,25 +87,31 @@ class _Resolver:
         by_name = {node_name(node): node for node in nodes(self.model)}
         found: dict[Ref, QuantParams] = {}
         for ref, spec in self.annotations.specs.items():
-            if isinstance(ref, ValueRef):
-                found[ref] = self._activation(ref)
-            elif isinstance(spec, QuantSpec):
+            if isinstance(ref, EdgeRef) and isinstance(spec, QuantSpec):
                 found[ref] = _constant(_data(by_name, ref), spec, least_error=self.least_error)
+        for ref in self.annotations.specs:
+            if isinstance(ref, ValueRef):
+                found[ref] = self._activation(ref, found)
         for ref, spec in self.annotations.specs.items():
             if isinstance(ref, EdgeRef) and isinstance(spec, DerivedSpec):
                 self._derive(ref, spec, by_name, found)
         self._check_absorbed(found)
         return found
 
-    def _activation(self, ref: ValueRef, asked: tuple[ValueRef, ...] = ()) -> QuantParams:
+    def _activation(
+        self, ref: ValueRef, constant: Mapping[Ref, QuantParams], asked: tuple[ValueRef, ...] = ()
+    ) -> QuantParams:
+        """Numbers of a value; ``constant`` holds those of all constants."""
         spec = self.annotations.specs[ref]
-        if isinstance(spec, SharedSpec) and isinstance(spec.source, ValueRef):
+        if isinstance(spec, SharedSpec):
+            if isinstance(spec.source, EdgeRef):
+                return constant[spec.source]
             if spec.source in asked:
                 raise CalibrationError("its numbers are shared in a circle", where=f"value {ref}")
-            return self._activation(spec.source, (*asked, ref))
+            return self._activation(spec.source, constant, (*asked, ref))
         if isinstance(spec, FixedSpec):
             bounds = TensorRange(spec.low, spec.high)
-            return affine.params_for_range(bounds, QuantSpec(spec.dtype))
+            return affine.params_for_range(bounds, QuantSpec(spec.dtype, spec.symmetric))
         if not isinstance(spec, QuantSpec):
             raise CalibrationError(f"no numbers follow from {spec}", where=f"value {ref}")
         if ref.name not in self.ranges:

@@ -186,6 +186,7 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
         ],
         "leftover_qdq": coverage.leftover_qdq,
         "boundary_crossings": coverage.boundary_crossings,
+        "promised": coverage.promised,
     }
 
 

@@ -126,10 +126,14 @@ def _coverage_rows(report: Report) -> Iterator[tuple[str, str]]:
     if coverage is None:
         yield "integers", "not measured"
         return
+    found = (
+        f"{counted(coverage.boundary_crossings, 'conversion')}, as the target promises"
+        if coverage.promised
+        else counted(coverage.leftover_qdq, "leftover Q/DQ node")
+    )
     yield (
         "integers",
-        f"{coverage.ratio:.1%} of {amount(coverage.total)} multiply-accumulates, "
-        f"{counted(coverage.leftover_qdq, 'leftover Q/DQ node')}",
+        f"{coverage.ratio:.1%} of {amount(coverage.total)} multiply-accumulates, {found}",
     )
 
 

@@ -1,4 +1,4 @@
-"""onnxruntime's CPU provider, portable over x86 and ARM.
+"""onnxruntime's CPU provider: portable, and on the chips and in the browser that it runs on.
 
 Measured with onnxruntime 1.31 by reading its optimized graph; the test of this table quantizes a
 one-operator model for every row and fails when the kernel that runs is no longer the integer one.
@@ -8,7 +8,16 @@ Unsigned activations: signed ones do not fuse on x86 by default
 
 from __future__ import annotations
 
-from edgeq.targets.profile import Form, KernelRow, Placement, TargetProfile
+from dataclasses import replace
+
+from edgeq.targets.profile import (
+    Execution,
+    Form,
+    KernelRow,
+    PairSums,
+    Placement,
+    TargetProfile,
+)
 
 _SELECTORS = "onnxruntime: qdq_transformer/selectors_actions"
 _PROPAGATION = "onnxruntime: qdq_transformer/qdq_propagation.cc and drop-QDQ selectors"
@@ -28,6 +37,12 @@ _MOVES = (
     "Transpose",
     "Unsqueeze",
 )
+
+_NEWEST = 21
+"""Opset of onnxruntime 1.20, the oldest that edgeq takes (onnxruntime/docs/Versioning.md)."""
+
+_SLOW = frozenset({"PRelu"})
+"""Measured: 1036 microseconds against 106 as Mul and Max (edgeq/passes/recognize_rectifiers.py)."""
 
 _GRIDS: frozenset[str | int] = frozenset(
     {"align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"}
@@ -82,9 +97,60 @@ KERNELS: tuple[KernelRow, ...] = (
     *(KernelRow(op, Placement.MOVE, source=_PROPAGATION) for op in _MOVES),
 )
 
+_X86 = frozenset({"x86_64", "amd64"})
+_ARM = frozenset({"aarch64", "arm64"})
+_NOTES = (
+    "onnxruntime documentation, Quantize ONNX models: data types by instruction set",
+    "onnxruntime/core/mlas/lib/qgemm_kernel_avx2.cpp: pairs of products along the reduction",
+)
+
 CPU = TargetProfile(
     name="cpu",
     summary="onnxruntime's CPU provider on x86-64 and ARM64: uint8 activations, int8 weights",
     kernels=KERNELS,
+    pair_sums=PairSums.SOME,
+    maximum_opset=_NEWEST,
+    execution=Execution.NATIVE,
+    machines=_X86 | _ARM,
     contrib_operators=True,
+    slow_operators=_SLOW,
+    sources=_NOTES,
+)
+
+X86_VNNI = replace(
+    CPU,
+    name="x86-vnni",
+    summary="onnxruntime on x86-64 with VNNI: adds products in 32 bits, so full 8-bit weights",
+    pair_sums=PairSums.EXACT,
+    machines=_X86,
+)
+
+X86_AVX2 = replace(
+    CPU,
+    name="x86-avx2",
+    summary="onnxruntime on x86-64 without VNNI: weights that no pair of products saturates",
+    pair_sums=PairSums.ALL,
+    machines=_X86,
+)
+
+ARM64 = replace(
+    CPU,
+    name="arm64",
+    summary="onnxruntime on ARM64 with dot products (2018 and newer): full 8-bit weights",
+    pair_sums=PairSums.EXACT,
+    machines=_ARM,
+)
+
+ARM64_NODOT = replace(
+    ARM64,
+    name="arm64-nodot",
+    summary="onnxruntime on ARM64 without dot products (Cortex-A53, A72): numbers as arm64",
+)
+
+WASM = replace(
+    CPU,
+    name="wasm",
+    summary="onnxruntime-web in a browser or Node: uint8 activations, signed ones are slow",
+    pair_sums=PairSums.EXACT,
+    machines=frozenset(),
 )

@@ -23,6 +23,9 @@ class Placement(enum.Enum):
     """Moves elements; the runtime drops the Q/DQ pairs around it."""
     ABSORBED = "absorbed"
     """An activation function that the quantized range of its producer can express."""
+    FUSED = "fused"
+    """An activation function that the runtime computes with its producer: it stays in the graph,
+    and the pair of its producer stands behind it."""
     COSTLY = "costly"
     """Has an integer kernel that is slower or less accurate than float: on request only."""
 
@@ -33,6 +36,40 @@ class Form(enum.Enum):
     STATIC = "static"
     DYNAMIC = "dynamic"
     """Scale and zero point are computed from each input while the model runs."""
+
+
+class Condition(enum.Enum):
+    """What a kernel demands of a node beyond ranks and attributes; the value says it."""
+
+    STATIC_SHAPES = "sizes that are all known"
+    STATIC_IMAGE = "sizes that are all known, but for the batch"
+    PLAIN_OR_DEPTHWISE = "one group, or a group for each channel"
+    LAST_AXIS = "the last axis"
+    EVEN_PARTS = "parts of one size"
+
+
+class PairSums(enum.Enum):
+    """Whether 8-bit products are added in pairs to 16 bits, as x86 without VNNI does.
+
+    VPMADDUBSW adds a0 * w0 + a1 * w1 and saturates at 32767 (Intel 64 and IA-32 Architectures
+    Software Developer's Manual, volume 2).
+    """
+
+    EXACT = "exact"
+    """Products are added in 32 bits."""
+    SOME = "some"
+    """Some of the machines that the target stands for saturate."""
+    ALL = "all"
+    """The target is a machine that saturates: no pair of weights may let it."""
+
+
+class Execution(enum.Enum):
+    """What running a model here tells about the target."""
+
+    NATIVE = "native"
+    """onnxruntime's CPU provider is the target: kernels and numbers here are the target's."""
+    EMULATED = "emulated"
+    """Another program: here onnxruntime's CPU provider computes what the Q/DQ pairs say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +84,16 @@ class KernelRow:
         computed_weight: The placement when the second factor is computed, not constant; None
             where the kernel does not take one.
         dynamic_on_float: Prefer the dynamic form when the input is not in integers already.
+        data_ranks: Ranks of the first input that the kernel takes; empty for any.
         weight_ranks: Ranks of the weight that the kernel takes; empty for any.
         attributes: Values that the kernel takes, by attribute; any for attributes not listed. An
             attribute that a node leaves out has a default that the kernel takes. Of a list of
             numbers every element has to be among the values.
+        conditions: What else it demands.
+        activations: Integer types of activations that it takes; empty for any of 8 bits.
+        weight: Integer type of its weight; None for that of the target.
+        per_channel: Whether it takes a scale for each channel of the weight.
+        provider: What runs it, where that is not what runs the others, as a fallback does.
         source: Where the fact comes from.
     """
 
@@ -60,28 +103,48 @@ class KernelRow:
     needs_quantized_output: bool = True
     computed_weight: Placement | None = None
     dynamic_on_float: bool = False
+    data_ranks: frozenset[int] = frozenset()
     weight_ranks: frozenset[int] = frozenset()
     attributes: Mapping[str, frozenset[str | int]] = field(default_factory=dict)
+    conditions: frozenset[Condition] = frozenset()
+    activations: frozenset[QuantType] = frozenset()
+    weight: QuantType | None = None
+    per_channel: bool = True
+    provider: str = ""
     source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetProfile:
-    """What a runtime on a chip executes in integers, and what it wants.
+    """What a runtime on a chip executes in integers, what it wants, and what it must not see.
 
     Attributes:
         name: As given to ``--target``.
         summary: One sentence for ``edgeq list targets``.
-        kernels: The operators it executes in integers.
+        kernels: The operators it executes in integers. Of several rows for one operator the first
+            that takes a node counts.
         activation: Integer type of activations.
         activation_symmetric: Whether activations have their zero in the middle.
         weight: Integer type of weights, always symmetric.
+        per_channel: Whether weights have a scale for each channel.
         reduce_range: Weights use 7 bits.
+        pair_sums: Whether sums of two products saturate.
+        integer_bias: Whether biases are stored in 32-bit integers.
         minimum_opset: Default-domain opset that the output needs.
+        maximum_opset: The newest that it reads; None where that is not known.
         session_entries: onnxruntime session configuration the target is run with.
-        executable_here: Whether edgeq can run the target on this machine.
+        execution: What running a model here tells about it.
+        machines: Kinds of machine, as Python's ``platform.machine`` calls them, whose times are
+            the target's; empty for none that edgeq runs on.
         contrib_operators: Whether its runtime has onnxruntime's own operators, those of the domain
             com.microsoft.
+        half_kernels: Whether it computes in half precision without casting to float.
+        dynamic_shapes: Whether it takes values whose sizes are not known.
+        bodies: Whether it takes If, Loop and Scan.
+        slow_operators: Operators that run slower than spelled out in others.
+        float_operators: Operators that it takes in float; None for all. What it does not take runs
+            on a fallback, with a border between.
+        sources: Where the facts come from that are no row's.
     """
 
     name: str
@@ -90,15 +153,36 @@ class TargetProfile:
     activation: QuantType = QuantType.UINT8
     activation_symmetric: bool = False
     weight: QuantType = QuantType.INT8
+    per_channel: bool = True
     reduce_range: bool = False
+    pair_sums: PairSums = PairSums.EXACT
+    integer_bias: bool = True
     minimum_opset: int = 13
+    maximum_opset: int | None = None
     session_entries: Mapping[str, str] = field(default_factory=dict)
-    executable_here: bool = True
+    execution: Execution = Execution.EMULATED
+    machines: frozenset[str] = frozenset()
     contrib_operators: bool = False
+    half_kernels: bool = False
+    dynamic_shapes: bool = True
+    bodies: bool = True
+    slow_operators: frozenset[str] = frozenset()
+    float_operators: frozenset[str] | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def executable_here(self) -> bool:
+        """Whether the kernels that run here are the target's."""
+        return self.execution is Execution.NATIVE
+
+    def times_on(self, machine: str) -> bool:
+        """Whether times measured on ``machine``, as ``platform.machine`` calls it, are its own."""
+        return self.executable_here and machine.lower() in self.machines
+
+    def rows(self, op_type: str) -> tuple[KernelRow, ...]:
+        """All rows of an operator; none where the target has no integer kernel."""
+        return tuple(row for row in self.kernels if row.op_type == op_type)
 
     def kernel(self, op_type: str) -> KernelRow | None:
-        """The row of an operator; None where the target has no integer kernel."""
-        for row in self.kernels:
-            if row.op_type == op_type:
-                return row
-        return None
+        """The first row of an operator; None where the target has no integer kernel."""
+        return next(iter(self.rows(op_type)), None)

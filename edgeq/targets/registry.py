@@ -5,12 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
-from edgeq.targets.cpu import CPU
+from edgeq.targets.coreml import COREML
+from edgeq.targets.cpu import ARM64, ARM64_NODOT, CPU, WASM, X86_AVX2, X86_VNNI
+from edgeq.targets.edge_generic import EDGE_GENERIC
+from edgeq.targets.nnapi import NNAPI
+from edgeq.targets.qnn import QNN_HTP
+from edgeq.targets.tensorrt import TENSORRT
+from edgeq.targets.xnnpack import XNNPACK
 
 if TYPE_CHECKING:
     from edgeq.targets.profile import TargetProfile
 
-TARGETS: tuple[TargetProfile, ...] = (CPU,)
+TARGETS: tuple[TargetProfile, ...] = (
+    CPU,
+    X86_VNNI,
+    X86_AVX2,
+    ARM64,
+    ARM64_NODOT,
+    WASM,
+    XNNPACK,
+    NNAPI,
+    COREML,
+    QNN_HTP,
+    TENSORRT,
+    EDGE_GENERIC,
+)
 
 
 def target_named(name: str) -> TargetProfile:

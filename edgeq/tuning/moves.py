@@ -136,7 +136,7 @@ def _candidates(model: ir.Model, annotations: Annotations) -> Iterator[tuple[str
         if value is None:
             continue
         readers = tuple(node_name(u.node) for u in value.uses() if u.node.name in integer)
-        maker = _maker(value, annotations.absorbed)
+        maker = _maker(value, annotations.makers)
         yield readers
         if maker in integer:
             yield (*readers, maker)

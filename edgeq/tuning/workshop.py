@@ -305,7 +305,7 @@ def inherited(model: ir.Model, statistics: Mapping[str, Statistics]) -> dict[str
 
 def _touching(model: ir.Model, annotations: Annotations, values: set[str]) -> list[str]:
     """Static nodes that read or write one of the values, directly or through what they absorb."""
-    absorbers = set(annotations.absorbed.values())
+    absorbers = set(annotations.makers.values())
     found = []
     for node in model.graph.all_nodes():
         decision = annotations.decisions.get(node.name or "")
@@ -313,7 +313,7 @@ def _touching(model: ir.Model, annotations: Annotations, values: set[str]) -> li
             continue
         named = {v.name for v in (*node.inputs, *node.outputs) if v is not None}
         if named & values:
-            found.append(annotations.absorbed.get(decision.node, decision.node))
+            found.append(annotations.makers.get(decision.node, decision.node))
         elif decision.node in absorbers and not named - values:
             found.append(decision.node)
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.graph import macs
 from edgeq.graph.expose import expose
 from edgeq.graph.walk import node_name, nodes
+from edgeq.quantization.forecast import forecast
 from edgeq.quantization.plan import NodeForm
 from edgeq.runtime.kernels import INT8_COMPUTE, NBITS_COMPUTE
 from edgeq.runtime.session import Session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgeq.quantization.plan import NodeDecision, QuantPlan
     from edgeq.runtime.kernels import ExecutedGraph
+    from edgeq.targets import TargetProfile
     from edgeq.types import Sample
 
 
@@ -50,6 +52,8 @@ class Coverage:
         float_nodes: The nodes left float, heaviest first.
         leftover_qdq: QuantizeLinear and DequantizeLinear nodes that run as such.
         boundary_crossings: Conversions between float and integers in one run.
+        promised: Whether this is what the target profile promises, for a target that is another
+            program; otherwise it was read from what onnxruntime runs.
     """
 
     int8: int
@@ -58,6 +62,7 @@ class Coverage:
     float_nodes: tuple[FloatNode, ...]
     leftover_qdq: int
     boundary_crossings: int
+    promised: bool = False
 
     @property
     def total(self) -> int:
@@ -150,6 +155,23 @@ def measure(
         executed.leftover_qdq,
         executed.leftover_qdq + dynamic,
     )
+
+
+def promise(
+    counted: Mapping[str, int | None], plan: QuantPlan, prepared: ir.Model, target: TargetProfile
+) -> Coverage:
+    """What the profile of a target promises that does not run here.
+
+    Args:
+        counted: What :func:`count_macs` found.
+        plan: What was asked for.
+        prepared: The float model that the plan is for.
+        target: The target.
+    """
+    decisions = {decision.node: decision for decision in plan.decisions}
+    found = forecast(prepared, decisions, counted, target)
+    left = tuple(FloatNode(n.node, n.op_type, n.macs, n.reason) for n in found.float_nodes)
+    return Coverage(found.int8, 0, found.float_, left, 0, found.crossings, promised=True)
 
 
 def _kernels(executed: ExecutedGraph, quantized: ir.Model) -> dict[str, str]:

@@ -76,3 +76,28 @@ def test_sensitivity_as_json(run, net, calib):
 @pytest.mark.parametrize("options", [("--sensitivity",), ("--calib", "calib")])
 def test_sensitivity_and_samples_belong_together(run, net, options, refused):
     refused(run("inspect", net, *options), options[0])
+
+
+def test_a_forecast_is_made_for_any_target(run, net):
+    result = run("inspect", net, "--target", "nnapi", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    forecast = document["forecast"]
+    assert document["target"] == "nnapi"
+    assert forecast["coverage"]["ratio"] == 0.0
+    assert not forecast["coverage"]["sizes_known"]
+    assert forecast["nodes_on_fallback"] > 0
+    assert {each["name"] for each in forecast["float_nodes"]} >= {"stem", "inner", "head"}
+    assert all("fixed shapes" in each["reason"] for each in forecast["float_nodes"])
+    shown = " ".join(run("inspect", net, "--target", "nnapi").stdout.split())
+    assert "on its fallback" in shown
+    assert "Would multiply in float" in shown
+
+
+def test_the_forecast_for_the_cpu_counts_regions_and_borders(run, net):
+    forecast = json.loads(run("inspect", net, "--json").stdout)["forecast"]
+    assert forecast["coverage"]["ratio"] == 1.0
+    assert forecast["regions"]["integer"] >= 1
+    assert forecast["boundary_crossings"] >= 2
+    assert forecast["partitions"] is None
+    assert forecast["float_nodes"] == []

@@ -141,7 +141,7 @@ def test_static_layers_in_branches_read_what_is_quantized_outside():
     text = """n (float[1,3,4,4] x, bool c) => (float[1,3,4,4] z) {
         [first] y = Conv(x, w)
         [choose] v = If (c) <
-            then_branch = t () => (float[1,3,4,4] a) { [inner] b = Conv(y, w) a = Neg(b) },
+            then_branch = t () => (float[1,3,4,4] a) { [inner] b = Conv(y, w) a = Sin(b) },
             else_branch = e () => (float[1,3,4,4] d) { d = Identity(y) }
         >
         [last] z = Conv(v, w)

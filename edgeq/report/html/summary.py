@@ -247,7 +247,7 @@ def _coverage(document: Mapping[str, Any]) -> Markup:
                 term("MACs"),
                 " a run), so much runs in ",
                 term("int8", "whole numbers"),
-                ".",
+                ": promised, not seen." if coverage.get("promised") else ".",
             ]
         ),
         bar(coverage["ratio"], 1.0, "int8"),
