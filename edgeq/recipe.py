@@ -15,8 +15,11 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMES = ("int8",)
+SCHEMES = ("int8", "w8", "w4", "w2")
 """The schemes that work today."""
+
+DATA_FREE_SCHEMES = ("w8", "w4", "w2")
+"""Those that find no ranges of activations, and so need no samples."""
 
 WEIGHTS = ("minmax", "mse")
 """How the scales of weights are found: all weights covered, or the least squared error."""

@@ -109,7 +109,7 @@ def lay_ground(
     Session(loaded.model, SessionConfig(threads)).run(first[0])
     raised = opset.upgrade(loaded.model, target.minimum_opset)
     prepared = prepare(raised, first, skip=(*recipe.skip_passes, *left_out))
-    _require_meant(recipe, loaded.model, prepared.model)
+    require_meant(recipe, loaded.model, prepared.model)
     annotations = annotate(prepared.model, target, recipe)
     refuse_unreachable(prepared.model, annotations.decisions, target)
     if annotations.observed():
@@ -139,8 +139,12 @@ def origin_of(
     )
 
 
-def _require_meant(recipe: Recipe, *models: ir.Model) -> None:
-    """Refuse patterns that match nothing, neither in the model as given nor as prepared."""
+def require_meant(recipe: Recipe, *models: ir.Model) -> None:
+    """Refuse patterns that match nothing, neither in the model as given nor as prepared.
+
+    Raises:
+        RecipeError: A pattern matches nothing.
+    """
     recipe.require_matches(
         (node_name(node), node.op_type) for model in models for node in nodes(model)
     )

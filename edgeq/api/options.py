@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
-from edgeq.recipe import SCHEMES, WEIGHTS, Recipe, load_recipe
+from edgeq.recipe import DATA_FREE_SCHEMES, SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
 from edgeq.tuning.budget import Limits
 from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
+from edgeq.weight_only.scheme import STANDARD
+from edgeq.weight_only.standard import STANDARD_OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.targets import TargetProfile
+    from edgeq.weight_only.scheme import BlockScheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Options:
         evaluation: Labelled data; None without a metric.
         metric: The task metric; None for one that needs no labels.
         limits: How long to search for a budget.
+        scheme: Name of the scheme.
+        blocks: How weights are stored in blocks, where the scheme does that.
     """
 
     target: TargetProfile
@@ -43,11 +49,19 @@ class Options:
     evaluation: object
     metric: str | None
     limits: Limits
+    scheme: str = "int8"
+    blocks: BlockScheme | None = None
 
     @property
     def has_budget(self) -> bool:
         """Whether a largest drop is given."""
         return self.thresholds.max_drop is not None
+
+    @property
+    def minimum_opset(self) -> int:
+        """The opset that the form of the result needs."""
+        standard = self.blocks is not None and self.blocks.format == STANDARD
+        return STANDARD_OPSET if standard else 0
 
 
 def resolve_options(
@@ -55,7 +69,7 @@ def resolve_options(
     exclude: Sequence[str], threads: int, seed: int | None, validate: bool,
     max_drop: str | float | None, evaluation: object, metric: str | None,
     max_trials: int | None = None, time_limit: float | None = None,
-    skip_steps: Sequence[str] = (),
+    skip_steps: Sequence[str] = (), blocks: BlockChoice | None = None, *, has_data: bool = True,
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -78,6 +92,8 @@ def resolve_options(
             remedy="Give --max-drop, too",
         )
     _require_limits(max_trials, time_limit)
+    if scheme in DATA_FREE_SCHEMES:
+        _require_nothing_to_search(scheme, calibrator, skip_steps, max_trials, time_limit)
     chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps).with_changes(seed=seed)
     if not chosen.search and (max_trials is not None or time_limit is not None):
         raise RecipeError(
@@ -94,7 +110,7 @@ def resolve_options(
     limits = Limits(Limits().trials if max_trials is None else max_trials, time_limit)
     return Options(
         target_named(target), chosen, threads, validate, thresholds, evaluation, metric,
-        limits,
+        limits, scheme, resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data),
     )  # fmt: skip
 
 
@@ -143,6 +159,28 @@ def resolve_recipe(
         )
     taken = tuple(step for step in chosen.steps if step not in chosen.skip_steps)
     return chosen.with_changes(steps=taken)
+
+
+def _require_nothing_to_search(
+    scheme: str,
+    calibrator: str | None,
+    skip_steps: Sequence[str],
+    max_trials: int | None,
+    time_limit: float | None,
+) -> None:
+    given = {
+        "calibrator": calibrator is not None,
+        "skip_steps": bool(skip_steps),
+        "max_trials": max_trials is not None,
+        "time_limit": time_limit is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise RecipeError(
+                f"scheme {scheme} finds no ranges and tries nothing out",
+                where=name,
+                remedy="Leave it out; --max-drop alone holds the result against a budget",
+            )
 
 
 def _require_limits(max_trials: int | None, time_limit: float | None) -> None:

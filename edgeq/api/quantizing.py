@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgeq.api.block_options import BlockChoice
 from edgeq.api.calibrated import calibrated_from_data, calibrated_from_table
+from edgeq.api.converting import convert
 from edgeq.api.evaluating import open_evaluation
+from edgeq.api.finishing import finished
 from edgeq.api.grounding import PROOF_SAMPLES, load
 from edgeq.api.measuring import time_shares
 from edgeq.api.options import resolve_options
@@ -14,11 +17,9 @@ from edgeq.api.reporting import Work, details_of, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
 from edgeq.errors import RecipeError
-from edgeq.graph import check
-from edgeq.graph.interface import Interface, require_same
-from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for
+from edgeq.recipe import DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.default import search
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import onnx_ir as ir
 
     from edgeq.api.calibrated import Calibrated
     from edgeq.api.evaluating import Evaluation
@@ -55,6 +54,11 @@ def quantize(
     calibration_table: CalibrationTable | str | os.PathLike[str] | None = None,
     allow_partial: bool = False,
     scheme: str = "int8",
+    block_size: int | None = None,
+    symmetric: bool = False,
+    method: str | None = None,
+    weight_format: str = "operator",
+    layer_bits: Mapping[str, int] | None = None,
     target: str = "cpu",
     calibrator: str | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -71,7 +75,7 @@ def quantize(
     validate: bool = True,
     progress: Progress | None = None,
 ) -> QuantizationResult:
-    """Quantize a model to int8, run the result, and say how close and how fast it is.
+    """Quantize a model, run the result, and say how close and how fast it is.
 
     Args:
         model: A path, bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or the ``ONNXProgram``
@@ -81,7 +85,18 @@ def quantize(
         calibration_table: In place of the data: what :func:`edgeq.calibrate` made of it, for the
             same model, target, exclusions and passes.
         allow_partial: Whether the table may lack samples.
-        scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration.
+        scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration. ``w8``,
+            ``w4`` and ``w2``: weights of so many bits in blocks, activations float; data is not
+            needed.
+        block_size: Weights that share a scale, a power of two from 16. For weights in blocks, as
+            the next four.
+        symmetric: Whether blocks have no zero points: smaller, and coarser.
+        method: How integers are found: ``rtn``, ``hqq``, ``k-quant``, ``gptq`` (with data), or
+            ``auto``, the one of the least error for each matrix. None: ``gptq`` with data,
+            ``k-quant`` without.
+        weight_format: ``operator``: onnxruntime's MatMulNBits and GatherBlockQuantized. ``qdq``:
+            DequantizeLinear of the ONNX standard.
+        layer_bits: Other bits for the weights of some nodes, by pattern of their names.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.
@@ -112,10 +127,15 @@ def quantize(
     options = resolve_options(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
         evaluation_data, metric, max_trials, time_limit, skip_steps,
+        BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}),
+        has_data=calibration_data is not None,
     )  # fmt: skip
-    _require_one_source(calibration_data, calibration_table, max_samples)
     listener = progress or Silent()
     stages = Stages(listener)
+    if options.scheme in DATA_FREE_SCHEMES:
+        _require_no_table(calibration_table, scheme)
+        return convert(model, calibration_data, options, stages, listener, max_samples=max_samples)
+    _require_one_source(calibration_data, calibration_table, max_samples)
     with stages.stage("load"):
         loaded = load(model)
         evaluation = open_evaluation(loaded.model, options)
@@ -134,6 +154,15 @@ def quantize(
     best = work.found.best
     recipe = settled(options.recipe, best.choice, calibrated.collection.kept.seed)
     return QuantizationResult(work.final, best.plan, report, recipe, details_of(work))
+
+
+def _require_no_table(table: object, scheme: str) -> None:
+    if table is not None:
+        raise RecipeError(
+            f"scheme {scheme} needs no ranges, and a calibration table holds nothing else",
+            where="calibration_table",
+            remedy="Leave it out; samples may be given as calibration data",
+        )
 
 
 def _require_one_source(data: object, table: object, max_samples: int | None) -> None:
@@ -177,7 +206,7 @@ def _quantized(
         with stages.stage("budget"):
             budget = _within_budget(workshop, found.best, evaluation, options, progress)
             found = replace(found, best=budget.best, notes=(*found.notes, budget.reason))
-    final = _finished(found.best.model, ground.loaded.model)
+    final = finished(found.best.model, ground.loaded.model)
     return Work(
         ground.loaded, ground.prepared, collection, found, final, macs,
         calibrated.described, calibrated.assumptions, evaluation, budget,
@@ -229,12 +258,3 @@ def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sam
     learning = spread([place for place in places if place not in measured], count)
     found = [kept[place] for place in measured]
     return found, [kept[place] for place in learning] or found
-
-
-def _finished(model: ir.Model, original: ir.Model) -> ir.Model:
-    """Clean up behind insertion, and prove that the file will be valid and fit its callers."""
-    final = model.clone()
-    run_pipeline(final, FINALIZE)
-    require_same(Interface.of(original), Interface.of(final), stage="quantization")
-    check.check(final)
-    return final

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from edgeq.tuning.budget import BudgetSearch
     from edgeq.tuning.default import Search
 
-_FEW_SAMPLES = 8
+FEW_SAMPLES = 8
+"""Samples that layers are compared on and models are timed with."""
 
 _Item = TypeVar("_Item")
 
@@ -168,7 +169,7 @@ def _chosen(work: Work, options: Options) -> str:
 
 
 def _measure(work: Work, options: Options, stages: Stages) -> Measured:
-    few, plan = spread(work.collection.kept, _FEW_SAMPLES), work.found.best.plan
+    few, plan = spread(work.collection.kept, FEW_SAMPLES), work.found.best.plan
     threads, entries = options.threads, options.target.session_entries
     config = SessionConfig(threads, entries=entries)
     original = Session(work.loaded.model, SessionConfig(threads), what="the original")

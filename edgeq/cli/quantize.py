@@ -13,14 +13,14 @@ from edgeq.cli.output import check_output, check_report, write_reports, write_te
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
 from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
-from edgeq.recipe import SCHEMES, recipe_text
+from edgeq.recipe import DATA_FREE_SCHEMES, SCHEMES, recipe_text
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
-PLANNED_SCHEMES = ("a16w8", "dynamic", "w8", "w4", "w2", "fp16", "bf16", "fp8")
+PLANNED_SCHEMES = ("a16w8", "dynamic", "fp16", "bf16", "fp8")
 """Part of the command line's contract, and still to come."""
 
 _REMEDY = (
@@ -39,6 +39,11 @@ class _Request:
     allow_partial: bool
     output: Path | None
     scheme: str
+    block_size: int | None
+    symmetric: bool
+    method: str | None
+    weight_format: str
+    layer_bits: tuple[str, ...]
     target: str
     calibrator: str | None
     recipe: Path | None
@@ -62,10 +67,10 @@ class _Request:
     @property
     def target_file(self) -> Path:
         """Where the result goes."""
-        return self.output or self.model.with_name(f"{self.model.stem}.int8.onnx")
+        return self.output or self.model.with_name(f"{self.model.stem}.{self.scheme}.onnx")
 
 
-@click.command(short_help="Quantize a model to int8.")
+@click.command(short_help="Quantize a model: int8, or weights in 8, 4 or 2 bits.")
 @click.argument("model", type=options.PATH)
 @options.calib_option()
 @click.option(
@@ -75,8 +80,42 @@ class _Request:
     help="In place of --calib: what edgeq calibrate wrote for this model and target.",
 )
 @options.allow_partial_option("The table may lack samples.")
-@click.option("-o", "--output", type=options.PATH, metavar="OUT", help="Default: MODEL.int8.onnx.")
-@click.option("--scheme", default="int8", show_default=True, metavar="SCHEME", help="How to store.")
+@click.option(
+    "-o", "--output", type=options.PATH, metavar="OUT", help="Default: MODEL.SCHEME.onnx."
+)
+@click.option(
+    "--scheme",
+    default="int8",
+    show_default=True,
+    metavar="SCHEME",
+    help="int8 (weights and activations; needs --calib), or w8, w4, w2: weights in blocks.",
+)
+@click.option(
+    "--block-size",
+    type=options.AT_LEAST_ONE,
+    metavar="N",
+    help="w8, w4, w2: weights that share a scale; a power of two from 16.",
+)
+@click.option("--symmetric", is_flag=True, help="w8, w4, w2: no zero points; smaller and coarser.")
+@click.option(
+    "--method",
+    metavar="NAME",
+    help="w8, w4, w2: rtn, hqq, k-quant, gptq or auto; default: gptq with --calib, else k-quant.",
+)
+@click.option(
+    "--format",
+    "weight_format",
+    default="operator",
+    show_default=True,
+    metavar="NAME",
+    help="w8, w4: operator (onnxruntime's MatMulNBits) or qdq (DequantizeLinear, opset 21).",
+)
+@click.option(
+    "--layer-bits",
+    multiple=True,
+    metavar="PATTERN=BITS",
+    help="w8, w4, w2: other bits for nodes of these names. Repeatable.",
+)
 @options.target_option
 @click.option(
     "--calibrator",
@@ -130,7 +169,7 @@ class _Request:
 @options.json_option("the report")
 @options.debug_option
 def quantize(**given: Any) -> None:
-    """Quantize MODEL to int8, run it, and tell how close and how fast it is."""
+    """Quantize MODEL, run it, and tell how close and how fast it is."""
     request = _Request(**given)
     _check(request)
     result = _quantize(request)
@@ -156,7 +195,8 @@ def quantize(**given: Any) -> None:
 def _check(request: _Request) -> None:
     """Refuse what can be refused before any work is done."""
     _check_scheme(request.scheme)
-    if request.calib is None and request.calib_table is None:
+    needs_data = request.scheme not in DATA_FREE_SCHEMES
+    if needs_data and request.calib is None and request.calib_table is None:
         raise RecipeError(
             f"scheme {request.scheme} needs samples to find ranges",
             where="--calib",
@@ -213,6 +253,11 @@ def _quantize(request: _Request) -> QuantizationResult:
             calibration_table=request.calib_table,
             allow_partial=request.allow_partial,
             scheme=request.scheme,
+            block_size=request.block_size,
+            symmetric=request.symmetric,
+            method=request.method,
+            weight_format=request.weight_format,
+            layer_bits=_layer_bits(request.layer_bits),
             target=request.target,
             calibrator=request.calibrator,
             recipe=request.recipe,
@@ -229,6 +274,21 @@ def _quantize(request: _Request) -> QuantizationResult:
             validate=not request.no_validate,
             progress=progress,
         )
+
+
+def _layer_bits(given: tuple[str, ...]) -> dict[str, int]:
+    """Patterns and bits of ``PATTERN=BITS``."""
+    found = {}
+    for text in given:
+        pattern, _, bits = text.rpartition("=")
+        if not pattern or not bits.isdigit():
+            raise RecipeError(
+                f"{text!r} is no pattern with bits",
+                where="--layer-bits",
+                remedy="Write it as 'lm_head=8'",
+            )
+        found[pattern] = int(bits)
+    return found
 
 
 def _save(request: _Request, result: QuantizationResult) -> SavedModel | None:

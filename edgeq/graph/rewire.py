@@ -106,6 +106,28 @@ def _through_identity(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return node.outputs[0]
 
 
+def replace_node(node: ir.Node, made: Sequence[ir.Node], results: Sequence[ir.Value]) -> None:
+    """Put nodes in the place of one; its outputs hand their names, types and uses on.
+
+    Args:
+        node: What goes; it may leave outputs out.
+        made: What comes, in the order of execution.
+        results: The value that each output of ``node`` becomes.
+    """
+    graph = node.graph
+    if graph is None:
+        raise ValueError(f"{node!r} is in no graph")
+    graph.insert_before(node, made)
+    for old, new in zip(node.outputs, results, strict=True):
+        if not old.name:
+            continue
+        name, shape, kind = old.name, old.shape, old.type
+        take_place(old, new)
+        old.name = f"{name}__replaced"
+        new.name, new.shape, new.type = name, shape, kind
+    remove(node)
+
+
 def insert_after(anchor: ir.Value, new_nodes: Sequence[ir.Node], graph: ir.Graph) -> None:
     """Put nodes right behind the producer of ``anchor``, or first in ``graph`` if it has none."""
     producer = anchor.producer()

@@ -84,7 +84,7 @@ def _product(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> Non
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
         result = add("Add", [result, bias], "biased")
-    _replace(node, made, [result])
+    rewire.replace_node(node, made, [result])
 
 
 def _dynamic_quantize(data: ir.Value | None, base: str, stored: IntegerConstants) -> ir.Node:
@@ -123,7 +123,7 @@ def _lstm(node: ir.Node, entries: Sequence[WeightEntry], stored: IntegerConstant
             stored.name_value(fresh, f"{old.name}_dynamic", ir.DataType.FLOAT)
         else:
             fresh.name = ""
-    _replace(node, [new], list(new.outputs))
+    rewire.replace_node(node, [new], list(new.outputs))
 
 
 def _turned(params: QuantParams) -> QuantParams:
@@ -165,17 +165,3 @@ def _weight(node: ir.Node, entry: WeightEntry) -> tuple[Array, ir.Value]:
     if data is None or source is None:
         raise ModelError("the plan quantizes a weight that is no constant", where=str(entry.edge))
     return data, source
-
-
-def _replace(node: ir.Node, made: Sequence[ir.Node], results: Sequence[ir.Value]) -> None:
-    """Put ``made`` in the place of ``node``; its outputs hand their names and uses on."""
-    graph = _graph(node)
-    graph.insert_before(node, made)
-    for old, new in zip(node.outputs, results, strict=True):
-        if not old.name:
-            continue
-        name, shape, kind = old.name, old.shape, old.type
-        rewire.take_place(old, new)
-        old.name = f"{name}__replaced"
-        new.name, new.shape, new.type = name, shape, kind
-    rewire.remove(node)

@@ -20,6 +20,7 @@ class NodeForm(enum.Enum):
 
     STATIC = "static"
     DYNAMIC = "dynamic"
+    BLOCKS = "blocks"
     FLOAT = "float"
     ABSORBED = "absorbed"
 

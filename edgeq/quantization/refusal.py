@@ -85,5 +85,5 @@ def refuse_unreachable(
         )
     raise UnsupportedError(
         f"{nothing} ({why})",
-        remedy="--scheme w8 (weights only) or --scheme fp16 can reach it, once edgeq has them",
+        remedy="--scheme w8 stores the weights of matrix products in 8 bits",
     )

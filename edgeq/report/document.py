@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgeq.graph.interface import Interface
     from edgeq.metrics import Fidelity
+    from edgeq.report.blocks import BlockRow
     from edgeq.report.search import BudgetRows
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import Coverage
@@ -71,6 +72,7 @@ class Report:
         budget: The search for a budget, where one was asked for.
         values: What rounding each value costs, alone.
         parting: The first layer where both models part, where there is one.
+        blocks: The matrices that are stored in blocks.
     """
 
     verdict: Verdict
@@ -95,6 +97,7 @@ class Report:
     budget: BudgetRows | None = None
     values: tuple[ValueFidelity, ...] = ()
     parting: Parting | None = None
+    blocks: tuple[BlockRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -124,6 +127,7 @@ class Report:
             "parting": parting_row(self.parting),
             "steps": [step.to_dict() for step in self.steps],
             **({} if self.budget is None else {"budget": self.budget.to_dict()}),
+            **({"blocks": [row.to_dict() for row in self.blocks]} if self.blocks else {}),
             "environment": dict(self.environment),
         }
 

@@ -105,7 +105,11 @@ def _facts(report: Report) -> RenderableType:
     name = "a model in memory" if path is None else path.name
     how = [counted(report.samples, "sample")]
     if report.scheme != _GIVEN:
-        how = [f"{report.scheme} for {report.target}", f"calibrator {report.calibrator}", *how]
+        how = [
+            f"{report.scheme} for {report.target}",
+            f"{_found_by(report)} {report.calibrator}",
+            *how,
+        ]
     ratio = report.candidate_bytes / max(report.fp32_bytes, 1)
     rows = [
         ("model", f"{name} (opset {report.model.opset})"),
@@ -119,6 +123,10 @@ def _facts(report: Report) -> RenderableType:
         ("took", f"{sum(report.timings.values()):.1f} s, {report.peak_rss_mb:.0f} MB at most"),
     ]
     return facts(rows)
+
+
+def _found_by(report: Report) -> str:
+    return "method" if report.blocks else "calibrator"
 
 
 def _coverage_rows(report: Report) -> Iterator[tuple[str, str]]:

@@ -212,7 +212,7 @@ def _float_node(
         ran = f"onnxruntime runs it as {kernel}" if kernel else "onnxruntime runs it in float"
         return FloatNode(name, op_types.get(name, kernel), count, ran)
     reason = decision.reason
-    if decision.form in (NodeForm.STATIC, NodeForm.DYNAMIC):
+    if decision.form in (NodeForm.STATIC, NodeForm.DYNAMIC, NodeForm.BLOCKS):
         ran = f"ran {kernel}" if kernel else "kept it"
         reason = f"quantized, but onnxruntime {ran} in float"
     return FloatNode(name, decision.op_type, count, reason)

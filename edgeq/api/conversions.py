@@ -1,0 +1,114 @@
+"""What each scheme that needs no ranges does with a prepared model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from edgeq.errors import RecipeError
+from edgeq.report.blocks import BlockRow
+from edgeq.weight_only.moments import InputMoments
+from edgeq.weight_only.scheme import SCHEME_BITS
+from edgeq.weight_only.storing import store_in_blocks
+from edgeq.weight_only.tables import find_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.api.options import Options
+    from edgeq.quantization.plan import NodeDecision
+    from edgeq.types import Sample
+    from edgeq.weight_only.storing import StoredTable
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a conversion works on.
+
+    Attributes:
+        model: A prepared model; changed in place.
+        options: What is asked for.
+        samples: Samples to learn from; empty without data.
+        progress: Called with what is done, and how much there is.
+    """
+
+    model: ir.Model
+    options: Options
+    samples: Sequence[Sample]
+    progress: Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion did.
+
+    Attributes:
+        method: How, for the report.
+        decisions: What became of each node that multiplies.
+        notes: What the user should hear.
+        rows: What became of each matrix that is stored in blocks.
+    """
+
+    method: str
+    decisions: tuple[NodeDecision, ...]
+    notes: tuple[str, ...] = ()
+    rows: tuple[BlockRow, ...] = ()
+
+
+Conversion: TypeAlias = Callable[[Ground], Converted]
+
+MINIMUM_OPSETS: Final[dict[str, int]] = {}
+"""The opset that a scheme needs, where it needs one."""
+
+
+def _in_blocks(ground: Ground) -> Converted:
+    options = ground.options
+    scheme = options.blocks
+    if scheme is None:
+        raise RecipeError("there is nothing said about blocks", where="scheme", remedy="Report it")
+    moments = None
+    if ground.samples:
+        reference = ground.model.clone()
+        tables = find_tables(reference, options.recipe).tables
+        moments = InputMoments(reference, tables, ground.samples, threads=options.threads)
+    found = store_in_blocks(ground.model, scheme, options.recipe, moments, ground.progress)
+    rows = tuple(_row(table) for table in found.tables)
+    return Converted(scheme.method, found.decisions, (*_notes(rows),), rows)
+
+
+def _row(table: StoredTable) -> BlockRow:
+    return BlockRow(
+        name=table.name,
+        nodes=table.nodes,
+        op_types=table.op_types,
+        weights=table.weights,
+        bits=table.spec.bits,
+        block_size=table.spec.size,
+        symmetric=table.spec.symmetric,
+        method=table.method,
+        error=table.error,
+        bytes=table.bytes,
+    )
+
+
+def _notes(rows: Sequence[BlockRow]) -> Sequence[str]:
+    if not rows:
+        return []
+    weights, stored = sum(row.weights for row in rows), sum(row.bytes for row in rows)
+    kinds = Counter((row.bits, row.block_size, row.method) for row in rows)
+    listed = ", ".join(
+        f"{count} by {method} in {bits} bits and blocks of {size}"
+        for (bits, size, method), count in kinds.most_common()
+    )
+    return [
+        f"{len(rows)} matrices of {weights} weights take {8 * stored / weights:.2f} bits a weight, "
+        f"scales and zero points included: {listed}"
+    ]
+
+
+CONVERSIONS: Final[dict[str, Conversion]] = dict.fromkeys(SCHEME_BITS, _in_blocks)
+"""By scheme."""

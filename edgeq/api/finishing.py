@@ -1,0 +1,29 @@
+"""The last step before a model is run: cleaned up, valid, and with the interface it came with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.graph import check
+from edgeq.graph.interface import Interface, require_same
+from edgeq.passes.pipelines import FINALIZE, run_pipeline
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def finished(model: ir.Model, original: ir.Model) -> ir.Model:
+    """A cleaned-up copy of a quantized model, proven to be valid and to fit its callers.
+
+    Args:
+        model: What quantization made; left as it is.
+        original: The model as it was given.
+
+    Raises:
+        ModelError: It is no valid model, or its interface changed.
+    """
+    final = model.clone()
+    run_pipeline(final, FINALIZE)
+    require_same(Interface.of(original), Interface.of(final), stage="quantization")
+    check.check(final)
+    return final

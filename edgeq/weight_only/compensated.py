@@ -1,0 +1,134 @@
+"""Rounding that makes up for itself: each column's error is taken back by the columns behind it.
+
+Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"
+(2023). With ``H`` the mean of ``x x'`` over the inputs ``x`` of a layer, the weights ``W`` are
+rounded so that the layer's outputs, ``tr((W - Q) H (W - Q)')``, stay close rather than the weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from edgeq.weight_only.blocks import BlockGrid, BlockMatrix
+
+if TYPE_CHECKING:
+    from edgeq.types import FloatArray
+    from edgeq.weight_only.blocks import BlockSpec
+
+_DAMPING: Final = 0.01
+"""Part of the mean of ``H``'s diagonal that is added to it (the paper's); raised tenfold as long as
+the matrix cannot be factorized."""
+
+_STRIPE: Final = 64
+"""Columns whose errors are spread at once to the columns behind them."""
+
+
+class GridChooser(Protocol):
+    """Chooses the grid of blocks: (rows [rows, blocks, size], importance [blocks, size])."""
+
+    def __call__(self, rows: FloatArray, importance: FloatArray) -> BlockGrid:
+        """The grid of each block."""
+        ...
+
+
+def inverse_factor(second_moment: FloatArray) -> FloatArray:
+    """The upper Cholesky factor of the inverse of a damped second moment.
+
+    Args:
+        second_moment: float64 [columns, columns], symmetric.
+
+    Returns:
+        float32 ``U`` with ``U' U`` the inverse; the identity, that is no compensation, for a
+        moment of zeros.
+    """
+    matrix = np.array(second_moment, np.float64)
+    diagonal = np.diag_indices_from(matrix)
+    silent = matrix[diagonal] <= 0
+    mean = float(matrix[diagonal].mean())
+    if not np.isfinite(mean) or mean <= 0:
+        return np.eye(matrix.shape[0], dtype=np.float32)
+    matrix[diagonal] += np.where(silent, mean, 0.0)
+    damping = _DAMPING
+    while True:
+        damped = matrix.copy()
+        damped[diagonal] += damping * mean
+        try:
+            lower = np.linalg.cholesky(np.linalg.inv(damped))
+        except np.linalg.LinAlgError:
+            damping *= 10.0
+            continue
+        return np.ascontiguousarray(lower.T, dtype=np.float32)
+
+
+def compensated(
+    weights: FloatArray, factor: FloatArray, spec: BlockSpec, choose: GridChooser
+) -> BlockMatrix:
+    """Round a matrix column by column.
+
+    Args:
+        weights: float32 [rows, columns].
+        factor: What :func:`inverse_factor` found.
+        spec: Bits and size.
+        choose: Chooses the grid of a block when its first column is reached, from the weights as
+            the columns before have left them.
+    """
+    rows, columns = weights.shape
+    blocks = spec.blocks(columns)
+    left = np.zeros((blocks * spec.size, rows), np.float32)
+    left[:columns] = weights.T
+    wide = np.eye(blocks * spec.size, dtype=np.float32)
+    wide[:columns, :columns] = factor
+    importance = (1.0 / np.square(np.diagonal(wide))).astype(np.float32).copy()
+    importance[columns:] = 0.0
+    scale = np.empty((rows, blocks), np.float32)
+    zero_point = np.empty((rows, blocks), np.float32)
+    codes = np.empty((blocks * spec.size, rows), np.uint8)
+    stripe = min(_STRIPE, spec.size)
+    for start in range(0, blocks * spec.size, stripe):
+        block, inside = divmod(start, spec.size)
+        if inside == 0:
+            end = start + spec.size
+            grid = choose(
+                np.ascontiguousarray(left[start:end].T)[:, None, :], importance[None, start:end]
+            )
+            scale[:, block], zero_point[:, block] = grid.scale[:, 0], grid.zero_point[:, 0]
+        _round_stripe(
+            left, codes, wide, slice(start, start + stripe),
+            scale[:, block], zero_point[:, block], spec.top,
+        )  # fmt: skip
+    whole = codes.T.reshape(rows, blocks, spec.size)
+    return BlockMatrix(BlockGrid(spec, scale, zero_point), np.ascontiguousarray(whole), columns)
+
+
+def _round_stripe(
+    left: FloatArray,
+    codes: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    factor: FloatArray,
+    stripe: slice,
+    scale: FloatArray,
+    zero_point: FloatArray,
+    top: int,
+) -> None:
+    """Round some columns of one block, and let those behind make up for the errors. In place.
+
+    Args:
+        left: Weights still to be rounded, [columns, rows].
+        codes: Where the integers go, of the same shape.
+        factor: Of the inverse second moment.
+        stripe: The columns.
+        scale: Of the block, [rows].
+        zero_point: Of the block, [rows].
+        top: The largest integer.
+    """
+    here, square = left[stripe], factor[stripe, stripe]
+    errors = np.empty_like(here)
+    for place in range(here.shape[0]):
+        wanted = here[place]
+        found = np.clip(np.rint(wanted / scale) + zero_point, 0, top)
+        codes[stripe.start + place] = found
+        errors[place] = (wanted - (found - zero_point) * scale) / square[place, place]
+        behind = square[place, place + 1 :]
+        here[place + 1 :] -= behind[:, None] * errors[place]
+    left[stripe.stop :] -= factor[stripe, stripe.stop :].T @ errors

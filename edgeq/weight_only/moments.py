@@ -1,0 +1,108 @@
+"""What layers read: the second moments of their inputs, collected in bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edgeq.graph.expose import expose
+from edgeq.graph.walk import name_of
+from edgeq.runtime.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.types import Array, FloatArray, Sample
+    from edgeq.weight_only.tables import Table
+
+_MEMORY: Final = 200_000_000
+"""Bytes of moments that are collected in one pass over the samples; a larger one goes alone."""
+
+
+class InputMoments:
+    """The second moments of what is multiplied by each matrix.
+
+    A pass over the samples serves as many neighbouring tables as fit into memory; tables are to be
+    asked for in their order. The float model is run: the layers before are not quantized yet.
+
+    Args:
+        model: The float model; not changed.
+        tables: All matrices, in the order in which they will be asked for.
+        samples: What the model is fed; read once a pass.
+        threads: Threads of onnxruntime; 0 lets it choose.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        tables: Sequence[Table],
+        samples: Sequence[Sample],
+        *,
+        threads: int = 0,
+    ) -> None:
+        self._model = model
+        self._names = {table.name: _inputs(table) for table in tables}
+        self._columns = {n: t.columns for t in tables for n in self._names[t.name]}
+        self._order = list(dict.fromkeys(n for t in tables for n in self._names[t.name]))
+        self._samples = samples
+        self._threads = threads
+        self._sums: dict[str, FloatArray] = {}
+        self._counts: dict[str, int] = {}
+
+    def of(self, table: Table) -> FloatArray | None:
+        """Mean of ``x x'`` over what is multiplied by the table: float64 [columns, columns].
+
+        None where no sample reached it, or what reached it was not finite.
+        """
+        names = self._names.get(table.name, ())
+        if any(name not in self._sums for name in names):
+            self._collect(names)
+        total = sum((self._sums[n].astype(np.float64) for n in names), np.zeros(()))
+        count = sum(self._counts[n] for n in names)
+        if not count or not np.isfinite(total).all():
+            return None
+        return np.asarray(total / count)
+
+    def _collect(self, wanted: Iterable[str]) -> None:
+        """One pass for the values wanted, and for those behind them that fit."""
+        self._sums.clear()
+        self._counts.clear()
+        for name in self._pass(list(wanted)):
+            columns = self._columns[name]
+            self._sums[name] = np.zeros((columns, columns), np.float32)
+            self._counts[name] = 0
+        exposed = expose(self._model, list(self._sums), keep_outputs=False)
+        session = None
+        if exposed.outputs:
+            session = Session(exposed.model, SessionConfig(self._threads), what="the model")
+        for sample in self._samples:
+            results = {} if session is None else session.run(sample)
+            for name in self._sums:
+                seen = results.get(exposed.outputs.get(name, ""), sample.get(name))
+                if seen is not None:
+                    self._add(name, seen)
+
+    def _pass(self, wanted: list[str]) -> Iterator[str]:
+        yield from wanted
+        size = sum(4 * self._columns[name] ** 2 for name in wanted)
+        last = max((self._order.index(name) for name in wanted), default=len(self._order))
+        for name in self._order[last + 1 :]:
+            size += 4 * self._columns[name] ** 2
+            if size > _MEMORY:
+                return
+            yield name
+
+    def _add(self, name: str, seen: Array) -> None:
+        columns = self._columns[name]
+        rows = np.ascontiguousarray(seen, np.float32).reshape(-1, columns)
+        self._sums[name] += rows.T @ rows
+        self._counts[name] += rows.shape[0]
+
+
+def _inputs(table: Table) -> tuple[str, ...]:
+    """Names of the values that are multiplied by the table."""
+    values = (use.node.inputs[0] for use in table.uses if not use.looks_up)
+    return tuple(dict.fromkeys(name_of(value) for value in values if value is not None))

@@ -1,0 +1,117 @@
+"""Weights in blocks, from Python: data or none in, a model that has been run out."""
+
+import graphs
+import onnx_ir as ir
+import pytest
+
+import edgeq
+from edgeq.errors import RecipeError, UnsupportedError
+from edgeq.graph import loader
+from edgeq.graph.interface import Interface
+
+
+def perceptron():
+    text = (
+        "net (float[n,64] x) => (float[n,48] y) {"
+        " [one] a = MatMul(x, w) [act] h = Relu(a) [two] y = Gemm(h, v, b) }"
+    )
+    return graphs.proto(
+        text, w=graphs.numbers(0, 64, 128, scale=0.2), v=graphs.numbers(1, 128, 48, scale=0.2),
+        b=graphs.numbers(2, 48),
+    )  # fmt: skip
+
+
+def samples(count=8):
+    return [{"x": graphs.numbers(10 + i, 5, 64)} for i in range(count)]
+
+
+def test_without_data_the_report_says_that_closeness_is_not_proven():
+    result = edgeq.quantize(perceptron(), scheme="w4", threads=1)
+    assert result.passed
+    report = result.report.to_dict()
+    assert report["scheme"] == "w4"
+    assert report["calibrator"] == "k-quant"
+    assert report["samples"] == 0
+    assert any("random inputs" in warning for warning in report["warnings"])
+    assert report["coverage"]["macs"]["nbits"] == report["coverage"]["total"] > 0
+
+
+def test_with_data_the_layers_learn_from_it_and_the_result_is_judged_on_it():
+    result = edgeq.quantize(perceptron(), samples(), scheme="w4", threads=1)
+    report = result.report.to_dict()
+    assert report["calibrator"] == "gptq"
+    assert report["samples"] == 8
+    assert report["accuracy"]["outputs"]["y"]["sqnr_db"] > 15
+    assert not any("random" in warning for warning in report["warnings"])
+    assert [row["method"] for row in report["blocks"]] == ["gptq", "gptq"]
+    assert {row["bits"] for row in report["blocks"]} == {4}
+    assert report["size"]["ratio"] < 0.25
+
+
+def test_the_result_fits_the_callers_of_the_original(tmp_path):
+    model = perceptron()
+    result = edgeq.quantize(model, scheme="w8", validate=False, threads=1)
+    path = tmp_path / "small.onnx"
+    result.save(path)
+    saved = ir.load(path)
+    assert Interface.of(saved) == Interface.of(loader.load(model).model)
+    assert path.stat().st_size < 0.45 * model.ByteSize()
+
+
+def test_a_result_that_is_far_off_fails():
+    result = edgeq.quantize(
+        perceptron(), samples(), scheme="w2", method="rtn", block_size=64, threads=1, validate=True
+    )
+    assert not result.passed
+    assert "SQNR" in result.report.verdict.failures[0]
+
+
+def test_bits_of_single_layers():
+    result = edgeq.quantize(
+        perceptron(), scheme="w4", layer_bits={"two": 8}, validate=False, threads=1
+    )
+    assert [row.bits for row in result.report.blocks] == [4, 8]
+    with pytest.raises(RecipeError, match="matches no node"):
+        edgeq.quantize(perceptron(), scheme="w4", layer_bits={"three": 8}, threads=1)
+
+
+def test_the_standard_form_raises_the_opset():
+    result = edgeq.quantize(
+        perceptron(), samples(), scheme="w4", weight_format="qdq", validate=False, threads=1
+    )
+    assert result.model.opset_imports[""] == 21
+    assert "com.microsoft" not in result.model.opset_imports
+
+
+def test_a_model_without_matrices_is_refused():
+    text = "c (float[1,2,8,8] x) => (float[1,4,8,8] y) { y = Conv<pads=[1,1,1,1]>(x, k) }"
+    model = graphs.proto(text, k=graphs.numbers(0, 4, 2, 3, 3))
+    with pytest.raises(UnsupportedError, match="reaches nothing"):
+        edgeq.quantize(model, scheme="w4", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scheme": "w4", "method": "gptq"}, "--calib"),
+        ({"scheme": "w4", "method": "gtpq"}, "Did you mean"),
+        ({"scheme": "w4", "block_size": 48}, "power of two"),
+        ({"scheme": "w4", "weight_format": "qqd"}, "Did you mean"),
+        ({"scheme": "w2", "weight_format": "qdq"}, "no type of 2 bits"),
+        ({"scheme": "w4", "layer_bits": {"one": 3}}, "3 bits"),
+        ({"scheme": "w4", "calibrator": "mse"}, "finds no ranges"),
+        ({"scheme": "int8", "block_size": 32}, "no weights in blocks"),
+    ],
+)
+def test_wrong_choices_are_refused_before_any_work(options, said):
+    with pytest.raises(RecipeError, match=said):
+        edgeq.quantize("missing.onnx", **options)
+
+
+def test_a_metric_is_held_against_a_budget():
+    result = edgeq.quantize(
+        perceptron(), samples(), scheme="w8", evaluation_data=samples(4), metric="cosine",
+        max_drop=0.01, threads=1,
+    )  # fmt: skip
+    assert result.passed
+    assert result.report.metric.name == "cosine"
