@@ -132,7 +132,7 @@ def origin_of(
         model_sha256=loaded.sha256,
         preparation=preparation,
         left_out=tuple(sorted(left_out)),
-        target=target.name,
+        target=target.identity,
         exclude=tuple(sorted(set(recipe.exclude))),
         include=tuple(sorted(set(recipe.include))),
         skip_passes=tuple(sorted(set(recipe.skip_passes))),

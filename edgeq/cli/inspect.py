@@ -31,8 +31,8 @@ _FLOAT_NODES = 12
     "--target",
     default="cpu",
     show_default=True,
-    metavar="NAME",
-    help="What the model shall run on; see edgeq list targets.",
+    metavar="NAME|FILE.toml",
+    help="What the model shall run on: one of edgeq list targets, or a profile of yours.",
 )
 @click.option(
     "--sensitivity",

@@ -60,8 +60,8 @@ target_option = click.option(
     "--target",
     default="cpu",
     show_default=True,
-    metavar="NAME",
-    help="What the model shall run on; see edgeq list targets.",
+    metavar="NAME|FILE.toml",
+    help="What the model shall run on: one of edgeq list targets, or a profile of yours.",
 )
 exclude_option = click.option(
     "--exclude",

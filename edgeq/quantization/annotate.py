@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.graph import constants
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, Role
-from edgeq.quantization.eligibility import Candidate, classify
+from edgeq.quantization.eligibility import Candidate, classify, require_rules
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.regions import Regions, grow
 from edgeq.types import DerivedSpec, EdgeRef, FixedSpec, QuantSpec, SharedSpec, ValueRef
@@ -75,7 +75,11 @@ def annotate(
 
     Returns:
         Specs for every value, weight and bias of the nodes that will run in integers.
+
+    Raises:
+        RecipeError: The target has a row of an operator without a rule.
     """
+    require_rules(target)
     everything = nodes(model)
     candidates, decisions = classify(model, everything, target, recipe, excluded or {})
     regions = grow(candidates, target)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgeq.errors import RecipeError, nearest
 from edgeq.graph import constants, macs
 from edgeq.graph.walk import bodies, node_name, path_to
-from edgeq.ops import OpRule, Role, rule_for
+from edgeq.ops import RULES, OpRule, Role, rule_for
 from edgeq.quantization.fitting import obstacle
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.targets import Form, KernelRow, Placement
@@ -66,6 +67,22 @@ def classify(
         elif verdict is not None:
             decisions[name] = NodeDecision(name, node.op_type, NodeForm.FLOAT, verdict)
     return candidates, decisions
+
+
+def require_rules(target: TargetProfile) -> None:
+    """Make sure that every row of a target is about an operator that edgeq has a rule for.
+
+    Raises:
+        RecipeError: One is not; the nearest operator is suggested.
+    """
+    known = {rule.op_type for rule in RULES}
+    for row in target.kernels:
+        if row.op_type not in known:
+            raise RecipeError(
+                f"edgeq has no rule for operator {row.op_type!r}",
+                where=row.source or f"target {target.name}",
+                remedy=nearest(row.op_type, known),
+            )
 
 
 def _judge(

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgeq.graph import constants, macs, shapes
 from edgeq.ops import Constraint, Role
-from edgeq.targets import Condition, Placement
+from edgeq.targets import Condition, Form, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,8 @@ def _type_obstacle(row: KernelRow, target: TargetProfile) -> str | None:
     if row.activations and target.activation not in row.activations:
         taken = " or ".join(sorted(kind.value for kind in row.activations))
         return f"its integer kernel takes {taken} activations, the target has others"
+    if row.form is Form.DYNAMIC and not target.contrib_operators:
+        return "its dynamic form is an operator of onnxruntime's own, which the target has not"
     return None
 
 

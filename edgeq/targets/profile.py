@@ -145,6 +145,7 @@ class TargetProfile:
         float_operators: Operators that it takes in float; None for all. What it does not take runs
             on a fallback, with a border between.
         sources: Where the facts come from that are no row's.
+        digest: SHA-256 of the file that it was read from; empty for built-in ones.
     """
 
     name: str
@@ -169,6 +170,12 @@ class TargetProfile:
     slow_operators: frozenset[str] = frozenset()
     float_operators: frozenset[str] | None = None
     sources: tuple[str, ...] = ()
+    digest: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Its name, with the beginning of its digest where names do not tell profiles apart."""
+        return f"{self.name}@{self.digest[:12]}" if self.digest else self.name
 
     @property
     def executable_here(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
@@ -10,6 +11,7 @@ from edgeq.targets.cpu import ARM64, ARM64_NODOT, CPU, WASM, X86_AVX2, X86_VNNI
 from edgeq.targets.edge_generic import EDGE_GENERIC
 from edgeq.targets.nnapi import NNAPI
 from edgeq.targets.qnn import QNN_HTP
+from edgeq.targets.reading import read_target
 from edgeq.targets.tensorrt import TENSORRT
 from edgeq.targets.xnnpack import XNNPACK
 
@@ -33,12 +35,14 @@ TARGETS: tuple[TargetProfile, ...] = (
 
 
 def target_named(name: str) -> TargetProfile:
-    """The profile called ``name``.
+    """The profile called ``name``, or the one in the file of that name if it ends in ``.toml``.
 
     Raises:
-        RecipeError: There is none; the nearest name is suggested.
+        RecipeError: There is none, and the nearest name is suggested; or the file is wrong.
     """
     known = {target.name: target for target in TARGETS}
+    if name.lower().endswith(".toml"):
+        return read_target(Path(name), known)
     if name not in known:
         raise RecipeError(f"unknown target {name!r}", where="--target", remedy=nearest(name, known))
     return known[name]
