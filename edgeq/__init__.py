@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeq.api import (
         CalibrationTable,
+        DeviceResult,
         Inspection,
         OptimizationResult,
         QuantizationResult,
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
         load_table,
         merge_tables,
         optimize,
+        pack,
         quantize,
+        run,
         validate,
     )
     from edgeq.errors import EdgeqError
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CalibrationTable": "edgeq.api",
+    "DeviceResult": "edgeq.api",
     "EdgeqError": "edgeq.errors",
     "Inspection": "edgeq.api",
     "OptimizationResult": "edgeq.api",
@@ -45,12 +49,15 @@ _HOMES = {
     "load_table": "edgeq.api",
     "merge_tables": "edgeq.api",
     "optimize": "edgeq.api",
+    "pack": "edgeq.api",
     "quantize": "edgeq.api",
+    "run": "edgeq.api",
     "validate": "edgeq.api",
 }
 
 __all__ = [
     "CalibrationTable",
+    "DeviceResult",
     "EdgeqError",
     "Inspection",
     "OptimizationResult",
@@ -65,7 +72,9 @@ __all__ = [
     "load_table",
     "merge_tables",
     "optimize",
+    "pack",
     "quantize",
+    "run",
     "validate",
 ]
 

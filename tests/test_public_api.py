@@ -9,6 +9,7 @@ import edgeq
 
 NAMES = {
     "CalibrationTable",
+    "DeviceResult",
     "EdgeqError",
     "Inspection",
     "OptimizationResult",
@@ -23,7 +24,9 @@ NAMES = {
     "load_table",
     "merge_tables",
     "optimize",
+    "pack",
     "quantize",
+    "run",
     "validate",
 }
 

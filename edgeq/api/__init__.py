@@ -3,25 +3,36 @@
 from edgeq.api.calibrating import calibrate
 from edgeq.api.inspecting import Inspection, inspect
 from edgeq.api.optimizing import optimize
+from edgeq.api.packing import Packed, pack
 from edgeq.api.quantize_pass import QuantizePass
 from edgeq.api.quantizing import quantize
 from edgeq.api.results import OptimizationResult, QuantizationResult, ValidationResult
+from edgeq.api.running import DeviceFailure, devices, run, run_all, set_up
 from edgeq.api.tables import merge_tables
 from edgeq.api.validating import validate
 from edgeq.calibration.table import CalibrationTable, load_table
+from edgeq.device.result import DeviceResult
 
 __all__ = [
     "CalibrationTable",
+    "DeviceFailure",
+    "DeviceResult",
     "Inspection",
     "OptimizationResult",
+    "Packed",
     "QuantizationResult",
     "QuantizePass",
     "ValidationResult",
     "calibrate",
+    "devices",
     "inspect",
     "load_table",
     "merge_tables",
     "optimize",
+    "pack",
     "quantize",
+    "run",
+    "run_all",
+    "set_up",
     "validate",
 ]

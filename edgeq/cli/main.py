@@ -14,11 +14,14 @@ from typing import Any
 import click
 
 from edgeq.cli.calibrate import calibrate
+from edgeq.cli.device import device
 from edgeq.cli.inspect import inspect
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
 from edgeq.cli.options import DEBUG, debug_option
+from edgeq.cli.pack import pack
 from edgeq.cli.quantize import quantize
+from edgeq.cli.run import run
 from edgeq.cli.table import table
 from edgeq.cli.validate import validate
 from edgeq.errors import EdgeqError, nearest
@@ -116,7 +119,7 @@ def _see_help(error: click.UsageError) -> str:
 
 @click.group(
     cls=Program,
-    commands=[quantize, optimize, calibrate, table, validate, inspect, list_],
+    commands=[quantize, optimize, calibrate, table, validate, pack, run, device, inspect, list_],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 good, 1 a validation failed, 2 the input or an option is wrong, "

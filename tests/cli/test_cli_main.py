@@ -72,7 +72,10 @@ def test_without_a_command_the_help_is_shown(run):
     ("arguments", "said"),
     [
         (["quantise", "m.onnx"], "no command 'quantise'. Did you mean 'quantize'?"),
-        (["zzz"], "Known: calibrate, inspect, list, optimize, quantize, table, validate"),
+        (
+            ["zzz"],
+            "Known: calibrate, device, inspect, list, optimize, pack, quantize, run, table, validate",
+        ),
         (["--jsn"], "no option '--jsn'"),
         (["quantize", "m.onnx", "--callib", "d"], "'--callib'. Did you mean '--calib'?"),
         (["quantize", "m.onnx", "--max-sample", "3"], "Did you mean '--max-samples'?"),

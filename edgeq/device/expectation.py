@@ -1,0 +1,134 @@
+"""What a model shall answer on a device: what it answers here, and how far that may be off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from edgeq.device.pack import Port
+from edgeq.device.tolerance import tolerance, ways
+from edgeq.errors import DataError, UnsupportedError
+from edgeq.runtime.kernels import fused_model
+from edgeq.runtime.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.types import Array, Sample
+
+UNSATURATED: Final = {"session.x64quantprecision": "1"}
+"""Keeps 8-bit kernels of x86 without VNNI from saturating; elsewhere it changes no number
+(onnxruntime/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h)."""
+
+_KINDS: Final = "biuf"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Samples, and what a model shall answer.
+
+    Attributes:
+        samples: What it is fed.
+        answers: One per sample: output name -> array.
+        inputs: What it takes, in the order of the model.
+        outputs: What it answers, with tolerances.
+        made_with: Versions of what decided on the answers.
+    """
+
+    samples: tuple[Sample, ...]
+    answers: tuple[Mapping[str, Array], ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    made_with: Mapping[str, str]
+
+
+def expect(model: ir.Model, samples: Sequence[Sample], made_with: Mapping[str, str]) -> Expectation:
+    """Run a model here, and derive what its outputs may be off elsewhere.
+
+    Args:
+        model: The model.
+        samples: At least one; each with all of the model's inputs that have no default.
+        made_with: For the record.
+
+    Raises:
+        DataError: There are no samples, or onnxruntime refuses one.
+        ModelError: onnxruntime does not load the model.
+        UnsupportedError: An input or output is no tensor of numbers.
+    """
+    if not samples:
+        raise DataError("there are no samples to pack", remedy="Give data with at least one")
+    session = Session(model, SessionConfig(entries=UNSATURATED))
+    answers = tuple(session.run(sample) for sample in samples)
+    fed = [name for name in session.inputs if name in samples[0]]
+    for name in fed:
+        _require_numbers("input", name, (sample[name] for sample in samples))
+    for name in session.outputs:
+        _require_numbers("output", name, (answer[name] for answer in answers))
+    return Expectation(
+        samples=tuple(samples),
+        answers=answers,
+        inputs=tuple(Port(name, _dtype(samples[0][name])) for name in fed),
+        outputs=_judged(model, session.outputs, samples, answers),
+        made_with=made_with,
+    )
+
+
+def _judged(
+    model: ir.Model,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    answers: Sequence[Mapping[str, Array]],
+) -> tuple[Port, ...]:
+    found = ways(fused_model(model))
+    unfused = dict.fromkeys(names, 0.0)
+    if any(way.flips for way in found.values()):
+        unfused = _unfused(model, names, samples, answers)
+    ports = []
+    for name in names:
+        largest = max(_largest(answer[name]) for answer in answers)
+        dtype = _dtype(answers[0][name])
+        ports.append(Port(name, dtype, tolerance(found[name], dtype, largest, unfused[name])))
+    return tuple(ports)
+
+
+def _unfused(
+    model: ir.Model,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    answers: Sequence[Mapping[str, Array]],
+) -> dict[str, float]:
+    """Largest difference per output when every kernel rounds in another place."""
+    session = Session(model, SessionConfig(optimize=False))
+    found = dict.fromkeys(names, 0.0)
+    for sample, answer in zip(samples, answers, strict=True):
+        other = session.run(sample)
+        for name in names:
+            if other[name].shape == answer[name].shape:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    difference = other[name].astype(np.float64) - answer[name].astype(np.float64)
+                found[name] = max(found[name], _largest(difference))
+    return found
+
+
+def _largest(array: Array) -> float:
+    numbers = np.abs(np.asarray(array).astype(np.float64))
+    return float(np.max(numbers, initial=0.0, where=np.isfinite(numbers)))
+
+
+def _dtype(array: Any) -> str:
+    return str(np.asarray(array).dtype)
+
+
+def _require_numbers(kind: str, name: str, arrays: Any) -> None:
+    for array in arrays:
+        if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in _KINDS:
+            raise UnsupportedError(
+                f"it is no tensor of numbers that every runtime can hand over: "
+                f"{getattr(array, 'dtype', type(array).__name__)}",
+                where=f"{kind} {name!r}",
+                remedy="Pack a model whose inputs and outputs are tensors of plain numbers",
+            )
