@@ -45,13 +45,8 @@ class AdbTransport(PosixTransport):
         super().__init__(address.text, _TEMPORARY)
         self._words = ["adb", *(["-s", address.host] if address.host else [])]
 
-    def execute(
-        self,
-        command: str,
-        timeout: float,
-        *,
-        stdin: Path | None = None,
-        stdout: Path | None = None,
+    def _execute(
+        self, command: str, timeout: float, stdin: Path | None, stdout: Path | None
     ) -> Completed:
         """See :class:`edgeq.device.posix.PosixTransport`. Files go by push and pull."""
         # Androids before 7 do not hand over exit codes.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _ANSWER: Final = "edgeq-answer:"
 """Before what we want to know: login scripts print things of their own."""
 
+_QUIET: Final = "ORT_DISABLE_TELEMETRY=1; export ORT_DISABLE_TELEMETRY; "
+"""onnxruntime 1.29 and later keep a data base in the home folder and report on models otherwise."""
+
 _FOLDER: Final = re.compile(r"/[A-Za-z0-9_./-]*edgeq\.[A-Za-z0-9]+")
 _PATIENCE: Final = 60.0
 
@@ -39,7 +42,6 @@ class PosixTransport(ABC):
         self.where = where
         self._temporary = temporary
 
-    @abstractmethod
     def execute(
         self,
         command: str,
@@ -49,6 +51,13 @@ class PosixTransport(ABC):
         stdout: Path | None = None,
     ) -> Completed:
         """Have the device's shell run a text of ours."""
+        return self._execute(_QUIET + command, timeout, stdin, stdout)
+
+    @abstractmethod
+    def _execute(
+        self, command: str, timeout: float, stdin: Path | None, stdout: Path | None
+    ) -> Completed:
+        """Hand a text to a POSIX shell there, and what is in ``stdin`` to its commands."""
 
     @abstractmethod
     def put(self, file: Path, path: str) -> None:

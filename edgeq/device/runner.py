@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import platform
 import signal
 import struct
@@ -505,6 +506,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit code."""
     asked = parsed(arguments)
+    # onnxruntime 1.29 and later keep a data base in the home folder and report on models otherwise.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if asked.limit and hasattr(signal, "alarm"):
         # Ends the process also in the middle of a kernel, where Python cannot look.
         signal.alarm(asked.limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ _OPTIONS: Final = (
 )
 _FAILED: Final = 255
 """Exit code of ssh itself, where the connection failed."""
+
+_DATA: Final = "edgeq-data:"
+_CHATTER: Final = 1 << 16
+"""Bytes that login scripts may print."""
 
 _COPY_SECONDS: Final = 600.0
 
@@ -93,13 +98,8 @@ class SshTransport(PosixTransport):
         self._words += ["-p", port] if port else []
         self._target = ["--", user_host]
 
-    def execute(
-        self,
-        command: str,
-        timeout: float,
-        *,
-        stdin: Path | None = None,
-        stdout: Path | None = None,
+    def _execute(
+        self, command: str, timeout: float, stdin: Path | None, stdout: Path | None
     ) -> Completed:
         """See :class:`edgeq.device.posix.PosixTransport`."""
         # The login shell may be of any kind: sh is what the text is written for.
@@ -122,8 +122,9 @@ class SshTransport(PosixTransport):
 
     def get(self, path: str, file: Path) -> None:
         """See :class:`edgeq.device.transport.Transport`."""
-        done = self.execute(f"cat < {shlex.quote(path)}", _COPY_SECONDS, stdout=file)
-        if done.code:
+        command = f'printf "%s\\n" {_DATA}; cat < {shlex.quote(path)}'
+        done = self.execute(command, _COPY_SECONDS, stdout=file)
+        if done.code or not _cut_chatter(file):
             raise DeviceError(
                 f"copying from it failed: {done.complaint}", where=self.where, remedy="Repeat it"
             )
@@ -144,6 +145,19 @@ class SshTransport(PosixTransport):
             where=self.where,
             remedy=f"Try `ssh {self.host}` by hand",
         )
+
+
+def _cut_chatter(file: Path) -> bool:
+    """Remove what login scripts printed before a file's contents; whether they were found."""
+    with file.open("rb") as stream:
+        start = stream.read(_CHATTER).find(f"{_DATA}\n".encode())
+        if start < 0:
+            return False
+        stream.seek(start + len(_DATA) + 1)
+        with file.with_name(f"{file.name}.cut").open("wb") as to:
+            shutil.copyfileobj(stream, to)
+    Path(to.name).replace(file)
+    return True
 
 
 @contextmanager
