@@ -193,10 +193,10 @@ def _quantized(
     calibrators = calibrators_for(options.recipe.calibrator)
     with stages.stage("quantize"):
         macs = count_macs(ground.prepared.model, collection.kept[0])
-        samples, learning = _divided(collection.kept, _measured_samples(macs))
+        measured, learning, others = _divided(collection.kept, _measured_samples(macs))
         workshop = Workshop(
             ground.prepared.model, ground.loaded.model, options.target, options.recipe,
-            collection, calibrators, samples, learning, threads=options.threads,
+            collection, calibrators, measured, learning, others, threads=options.threads,
         )  # fmt: skip
         found = search(
             workshop, tuple(calibrators), shares(macs), falls_back=not options.has_budget
@@ -250,11 +250,13 @@ def _measured_samples(macs: Mapping[str, int | None]) -> int:
     return max(PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
 
 
-def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
-    """Samples to measure on, at most ``count`` and half of all, and others to learn from."""
+def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Samples to measure on, at most ``count`` and half of all, to learn from, and all others."""
     # By place: a kept sample that lies on disk is another object each time.
     places = range(len(kept))
     measured = spread(places, min(count, (len(kept) + 1) // 2))
-    learning = spread([place for place in places if place not in measured], count)
-    found = [kept[place] for place in measured]
-    return found, [kept[place] for place in learning] or found
+    others = [place for place in places if place not in measured]
+    learning = spread(others, count)
+    found, rest = ({p: kept[p] for p in chosen} for chosen in (measured, others))
+    learned = [rest[place] for place in learning] or list(found.values())
+    return list(found.values()), learned, list(rest.values())

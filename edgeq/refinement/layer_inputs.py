@@ -15,6 +15,8 @@ import numpy as np
 from edgeq.graph.walk import is_op
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_ir as ir
 
     from edgeq.types import Array, FloatArray, IntArray
@@ -43,7 +45,13 @@ class Patches:
     pads: tuple[int, ...] | None = None
     same: str = "NOTSET"
 
-    def rows(self, data: Array, most: int, seed: int = 0) -> FloatArray:
+    def rows(
+        self,
+        data: Array,
+        most: int,
+        seed: int = 0,
+        reals: Callable[[Array], FloatArray] = lambda stored: np.asarray(stored, np.float32),
+    ) -> FloatArray:
         """What the layer multiplies its weights with, at some output positions.
 
         Args:
@@ -51,35 +59,40 @@ class Patches:
             most: Positions at most; they are spread over all of them, each at most once where all
                 are wanted.
             seed: Shifts them.
+            reals: What the stored numbers stand for, number by number.
 
         Returns:
             float32 [groups, positions, n], n being channels / groups x kernel.
         """
         if not self.kernel:
             flat = data.reshape(-1, data.shape[-1])
-            return np.asarray(flat[_spread(len(flat), most, seed)], np.float32)[None]
-        windows = self._windows(data)
+            return reals(flat[_spread(len(flat), most, seed)])[None]
+        before, places = self._outputs(data.shape[2:])
+        found = _spread(data.shape[0] * math.prod(places), most, seed)
+        sample, *where = np.unravel_index(found, (data.shape[0], *places))
         rank = len(self.kernel)
-        batch, _, *places = windows.shape[: 2 + rank]
-        found = _spread(batch * math.prod(places), most, seed)
-        sample, *where = np.unravel_index(found, (batch, *places))
-        # Indices with a slice between them put the positions first: [positions, channels, *kernel].
-        index: tuple[Any, ...] = (sample, slice(None), *where)
-        taken = np.asarray(windows[index], np.float32)
-        split = taken.reshape(len(found), self.groups, -1)
+        inside, index = np.ones((), bool), []
+        for axis, (start, pad, size) in enumerate(zip(where, before, data.shape[2:], strict=True)):
+            offsets = np.arange(self.kernel[axis]) * self.dilations[axis] - pad
+            places_read = start[:, None] * self.strides[axis] + offsets
+            shape = [len(found), *(1,) * rank]
+            shape[1 + axis] = self.kernel[axis]
+            inside = inside & ((places_read >= 0) & (places_read < size)).reshape(shape)
+            index.append(np.clip(places_read, 0, size - 1).reshape(shape))
+        # Indices with a slice between them put the positions first: [positions, *kernel, channels].
+        picked: tuple[Any, ...] = (sample.reshape(-1, *(1,) * rank), slice(None), *index)
+        taken = reals(data[picked])
+        if not inside.all():
+            taken = np.where(inside[..., None], taken, np.float32(0))
+        split = np.moveaxis(taken, -1, 1).reshape(len(found), self.groups, -1)
         return np.ascontiguousarray(split.transpose(1, 0, 2))
 
-    def _windows(self, data: Array) -> Array:
-        """A view of the padded input: [batch, channels, *positions, *kernel]."""
-        rank = len(self.kernel)
+    def _outputs(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Zeros before each spatial axis of the input, and the sizes of the output."""
         reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
-        before, after = self._padding(data.shape[2:], reach)
-        padded = np.pad(data, [(0, 0), (0, 0), *zip(before, after, strict=True)])
-        view = np.lib.stride_tricks.sliding_window_view(
-            padded, tuple(reach), axis=tuple(range(2, 2 + rank))
-        )
-        steps = tuple(slice(None, None, step) for step in (*self.strides, *self.dilations))
-        return view[(slice(None), slice(None), *steps)]
+        before, after = self._padding(spatial, reach)
+        sizes = zip(spatial, before, after, reach, self.strides, strict=True)
+        return before, tuple((n + p + q - far) // step + 1 for n, p, q, far, step in sizes)
 
     def _padding(
         self, spatial: tuple[int, ...], reach: list[int]

@@ -24,7 +24,7 @@ from edgeq.runtime.session import SessionConfig
 from edgeq.types import EdgeRef, QuantParams, QuantType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edgeq.quantization.plan import QuantPlan
     from edgeq.refinement.layer_inputs import Patches
@@ -87,18 +87,24 @@ class Visit:
 
     Attributes:
         layer: The layer.
-        pairs: Per sample, what it reads in the float model and in the quantized one, in reals.
+        pairs: Per sample, what it reads in the float model and in the quantized one, there as it is
+            stored.
+        reals: What the stored numbers stand for.
     """
 
     layer: Layer
     pairs: Sequence[tuple[Array, Array]]
+    reals: Callable[[Array], FloatArray]
 
     def rows(self, most: int) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Per sample, rows of both inputs at the same positions, ``most`` over all samples."""
         each = max(most // max(len(self.pairs), 1), 1)
         for seed, (wanted, found) in enumerate(self.pairs):
             patches = self.layer.patches
-            yield patches.rows(wanted, each, seed), patches.rows(found, each, seed)
+            yield (
+                patches.rows(wanted, each, seed),
+                patches.rows(found, each, seed, self.reals),
+            )
 
 
 class Walk:
@@ -149,12 +155,12 @@ class Walk:
             for layer in layers:
                 there = self._there[layer.name]
                 pairs = [
-                    (left[layer.source], self._reals(layer, right[there]))
+                    (left[layer.source], right[there])
                     for left, right in zip(wanted, found, strict=True)
                     if layer.source in left and there in right and left[layer.source].size
                 ]
                 if pairs:
-                    yield Visit(layer, pairs)
+                    yield self._visit(layer, pairs)
 
     def put(self, layer: Layer, integers: FloatArray | None, bias: FloatArray | None) -> None:
         """Give a layer that has just been visited new weights or a new bias.
@@ -210,17 +216,18 @@ class Walk:
             raise ValueError(f"the input of {layer.name} is not quantized")
         return producer.inputs[0]
 
-    def _reals(self, layer: Layer, read: Array) -> FloatArray:
-        """In reals what :meth:`_read` names: integers, or reals that are quantized on the way."""
+    def _visit(self, layer: Layer, pairs: Sequence[tuple[Array, Array]]) -> Visit:
+        """What :meth:`_read` names are integers, or reals that are rounded on the way."""
         node = self._integer[layer.name]
         producer = None if node.inputs[0] is None else node.inputs[0].producer()
         if producer is None or not is_op(producer, "DequantizeLinear"):
-            return rounded_dynamically(read)
+            rounded = [(left, rounded_dynamically(right)) for left, right in pairs]
+            return Visit(layer, rounded, lambda real: np.asarray(real, np.float32))
         scale, zero_point = (constants.array(value) for value in producer.inputs[1:3])
         if scale is None or zero_point is None:
             raise ValueError(f"the input of {layer.name} has no numbers")
-        shift = read.astype(np.float32) - zero_point.astype(np.float32)
-        return np.asarray(shift * scale.astype(np.float32), np.float32)
+        step, zero = scale.astype(np.float32), zero_point.astype(np.float32)
+        return Visit(layer, pairs, lambda stored: (stored.astype(np.float32) - zero) * step)
 
 
 def rounded_dynamically(real: Array) -> FloatArray:

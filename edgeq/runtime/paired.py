@@ -52,31 +52,54 @@ def compare(
         ModelError: The candidate lacks an output.
     """
     wanted = pairs or {name: (name, name) for name in reference.outputs}
-    for name, (_, there) in wanted.items():
-        if there not in candidate.outputs:
-            raise ModelError(
-                f"the candidate has no output {name!r}",
-                remedy=f"It has {', '.join(candidate.outputs)}; compare models of one interface",
-            )
+    comparison = Comparison(wanted)
     left = [here for here, _ in wanted.values()]
-    right = [there for _, there in wanted.values()]
-    meters = {name: FidelityMeter() for name in wanted}
-    floats: set[str] = set()
     for sample in samples:
-        want, got = reference.run(sample, left), candidate.run(sample, right)
-        for name, (here, there) in wanted.items():
+        comparison.add(reference.run(sample, left), candidate, sample)
+    return comparison.result()
+
+
+class Comparison:
+    """How close a model is to answers that are right by definition, over the samples so far.
+
+    Args:
+        pairs: Name in the result -> (name among the right answers, output of the candidate).
+    """
+
+    def __init__(self, pairs: Mapping[str, tuple[str, str]]) -> None:
+        self._pairs = dict(pairs)
+        self._meters = {name: FidelityMeter() for name in pairs}
+        self._floats: set[str] = set()
+
+    def add(self, want: Mapping[str, Array], candidate: Runs, sample: Sample) -> None:
+        """Run the candidate on a sample whose right answer is known.
+
+        Raises:
+            ModelError: The candidate lacks an output.
+        """
+        for name, (_, there) in self._pairs.items():
+            if there not in candidate.outputs:
+                known = ", ".join(candidate.outputs)
+                raise ModelError(
+                    f"the candidate has no output {name!r}",
+                    remedy=f"It has {known}; compare models of one interface",
+                )
+        got = candidate.run(sample, [there for _, there in self._pairs.values()])
+        for name, (here, there) in list(self._pairs.items()):
             if _is_number(want[here]) and _is_number(got[there]):
-                meters[name].add(want[here], got[there])
-                floats |= {name} if want[here].dtype.kind == "f" else set()
+                self._meters[name].add(want[here], got[there])
+                self._floats |= {name} if want[here].dtype.kind == "f" else set()
             else:
-                meters.pop(name, None)
-        wanted = {name: pair for name, pair in wanted.items() if name in meters}
-    chosen = floats & meters.keys() or meters.keys()
-    return {name: meter.result() for name, meter in meters.items() if name in chosen}
+                del self._pairs[name], self._meters[name]
+
+    def result(self) -> dict[str, Fidelity]:
+        """The closeness of every output that is numbers."""
+        chosen = self._floats & self._meters.keys() or self._meters.keys()
+        return {name: meter.result() for name, meter in self._meters.items() if name in chosen}
 
 
 class References:
-    """What a model answers to a few samples, computed once for many candidates.
+    """What a model answers to samples, computed once for many candidates.
 
     Args:
         session: The model that is right by definition.
@@ -91,23 +114,29 @@ class References:
         self._samples = samples
         self._memory = memory
         self._answers: dict[int, dict[str, Array]] = {}
-        self.outputs: tuple[str, ...] = session.outputs
 
-    def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """The answer to one of the samples, as :meth:`Session.run` gives it."""
-        key = id(sample)
-        if key in self._answers:
-            return self._answers[key]
-        answer = self._session.run(sample, outputs)
+    def compare(self, candidate: Runs, comparison: Comparison | None = None) -> Comparison:
+        """Closeness of a candidate's outputs over the samples.
+
+        Args:
+            candidate: The model that is judged.
+            comparison: Of the same candidate, over other samples: gone on with.
+        """
+        names = self._session.outputs
+        found = comparison or Comparison({name: (name, name) for name in names})
+        for place, sample in enumerate(self._samples):
+            found.add(self._answer(place, sample), candidate, sample)
+        return found
+
+    def _answer(self, place: int, sample: Sample) -> dict[str, Array]:
+        if place in self._answers:
+            return self._answers[place]
+        answer = self._session.run(sample)
         size = sum(np.asarray(array).nbytes for array in answer.values())
         if size <= self._memory:
             self._memory -= size
-            self._answers[key] = answer
+            self._answers[place] = answer
         return answer
-
-    def compare(self, candidate: Session) -> dict[str, Fidelity]:
-        """Closeness of a candidate's outputs over the samples."""
-        return compare(self, candidate, self._samples)
 
 
 def _is_number(array: object) -> bool:

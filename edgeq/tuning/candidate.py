@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.refinement.steps import STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -28,35 +28,33 @@ class Choice:
         calibrators: Names of those that may choose ranges, value by value.
         excluded: Nodes that stay float, each with the reason.
         steps: Names of the recovery steps that are taken.
-        replaced: Those that were taken before coupled ones made them superfluous.
     """
 
     calibrators: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
     steps: frozenset[str] = frozenset()
-    replaced: frozenset[str] = frozenset()
 
     def with_excluded(self, nodes: Sequence[str], reason: str) -> Choice:
         """The same with further nodes left float."""
         return replace(self, excluded={**self.excluded, **dict.fromkeys(nodes, reason)})
 
-    def uncoupled(self) -> Choice:
+    def uncoupled(self, skipped: Container[str] = ()) -> Choice:
         """The same without the steps that make up for errors of other layers.
 
-        What they replaced takes their place again.
+        What they replaced takes their place.
+
+        Args:
+            skipped: Names of steps that are not to be taken.
         """
-        coupled = {step.name for step in STEPS if step.coupled}
-        return replace(self, steps=(self.steps - coupled) | self.replaced, replaced=frozenset())
+        coupled = [step for step in STEPS if step.coupled]
+        gone = {step.name for step in coupled}
+        replaced = {n for step in coupled if step.name in self.steps for n in step.replaces}
+        back = {name for name in replaced - gone if name not in skipped}
+        return replace(self, steps=(self.steps - gone) | back)
 
     def with_step(self, step: Step) -> Choice:
         """The same with one more recovery step."""
-        gone = self.steps & set(step.replaces)
-        coupled = {other.name for other in STEPS if other.coupled}
-        return replace(
-            self,
-            steps=(self.steps - gone) | {step.name},
-            replaced=self.replaced | (gone - coupled),
-        )
+        return replace(self, steps=(self.steps - set(step.replaces)) | {step.name})
 
     def has_room_for(self, step: Step) -> bool:
         """Whether no step that is taken leaves another one nothing to do."""

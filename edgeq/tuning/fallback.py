@@ -55,7 +55,7 @@ def uncoupled(workshop: Workshop, candidate: Candidate) -> Candidate:
     Where a layer is left float, such steps have to be taken anew, which takes long; and weights
     that make up for errors would look guilty of them when they alone are rounded.
     """
-    choice = candidate.choice.uncoupled()
+    choice = candidate.choice.uncoupled(workshop.recipe.skip_steps)
     alike = choice.steps == candidate.choice.steps
     return candidate if alike else workshop.build(choice, like=candidate)
 
@@ -96,7 +96,7 @@ def leave_float(
         return Fallback(start, _note(start, start))
     best = found
     if plain is not start:
-        coupled = replace(found.choice, steps=start.choice.steps, replaced=start.choice.replaced)
+        coupled = replace(found.choice, steps=start.choice.steps)
         again = workshop.build(coupled, like=start)
         best_db, best = max(
             ((workshop.confirm(each).sqnr_db, each) for each in (found, again)),

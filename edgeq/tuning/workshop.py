@@ -24,7 +24,7 @@ from edgeq.refinement.equalization import equalize
 from edgeq.refinement.rounding import round_weights
 from edgeq.refinement.scaling import channel_axes
 from edgeq.refinement.smoothing import migrate_scales
-from edgeq.runtime.paired import References, compare
+from edgeq.runtime.paired import References
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Candidate, FloatModel
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from edgeq.quantization.plan import QuantPlan
     from edgeq.recipe import Recipe
     from edgeq.refinement.steps import Step
+    from edgeq.runtime.paired import Comparison
     from edgeq.targets import TargetProfile
     from edgeq.tuning.candidate import Choice
     from edgeq.types import FloatArray, Sample
@@ -56,10 +57,11 @@ class Workshop:
         original: The model as it was given: what every candidate is measured against.
         target: What can run in integers.
         recipe: The user's choices.
-        collection: What calibration observed; finalists are measured on all samples it kept.
+        collection: What calibration observed.
         calibrators: All that a choice may name.
         samples: What candidates are measured on.
         learning: What recovery steps learn from; better not what is measured on.
+        others: What finalists are measured on beside ``samples``.
         threads: Threads of the sessions.
     """
 
@@ -73,6 +75,7 @@ class Workshop:
         calibrators: Mapping[str, Calibrator],
         samples: Sequence[Sample],
         learning: Sequence[Sample],
+        others: Sequence[Sample] = (),
         *,
         threads: int = 0,
     ) -> None:
@@ -83,13 +86,16 @@ class Workshop:
         self._learning = learning
         self._calibrators = calibrators
         self._config = SessionConfig(threads, entries=target.session_entries)
-        self._original = Session(original, SessionConfig(threads), what="the original")
-        self._references = References(self._original, samples)
+        right = Session(original, SessionConfig(threads), what="the original")
+        self._references = References(right, samples)
+        self._others = others
+        self._other_references = References(right, others)
         self._kept = collection.kept
         seen = inherited(prepared, collection.statistics)
         self._floats: dict[tuple[str, ...], FloatModel] = {
             (): FloatModel(prepared, seen, frozenset(collection.infinite))
         }
+        self._measured: WeakKeyDictionary[Candidate, Comparison] = WeakKeyDictionary()
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
         self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
 
@@ -113,20 +119,21 @@ class Workshop:
         else:
             adjusted = self._adjust(floats, plan, choice)
         model = insert(adjusted, plan)
-        outputs = self._references.compare(self.open(model))
-        return Candidate(choice, floats, adjusted, model, plan, ranges, outputs)
+        found = self._references.compare(self.open(model))
+        built = Candidate(choice, floats, adjusted, model, plan, ranges, found.result())
+        self._measured[built] = found
+        return built
 
     def confirm(self, candidate: Candidate) -> Candidate:
-        """The candidate measured on everything that was kept, so that luck plays no part.
+        """The candidate measured on the other samples, too, so that luck plays no part.
 
         Measured once, however often it is asked for.
         """
-        if len(self._kept) <= len(self.samples):
-            return candidate
-        if candidate not in self._confirmed:
-            outputs = compare(self._original, self.open(candidate.model), self._kept)
+        if candidate in self._measured and self._others:
+            found = self._measured.pop(candidate)
+            outputs = self._other_references.compare(self.open(candidate.model), found).result()
             self._confirmed[candidate] = replace(candidate, outputs=outputs)
-        return self._confirmed[candidate]
+        return self._confirmed.get(candidate, candidate)
 
     def open(self, model: ir.Model) -> Session:
         """Open what edgeq made; that it does not load is nobody's mistake but ours.

@@ -82,7 +82,8 @@ def test_learning_and_measuring_share_no_sample_where_they_lie_on_disk():
     kept = KeptSamples(memory=0)
     for index in range(10):
         kept.offer(index, {"x": np.array(index)})
-    measured, learning = _divided(kept, 32)
+    measured, learning, others = _divided(kept, 32)
+    assert [int(s["x"]) for s in others] == [int(s["x"]) for s in learning]
     numbers = [int(sample["x"]) for sample in (*measured, *learning)]
     assert sorted(numbers) == list(range(10))
     assert len(measured) == len(learning)

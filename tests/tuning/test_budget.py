@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from edgeq.quantization.plan import NodeForm
+from edgeq.recipe import Recipe
 from edgeq.tuning import budget
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import Choice
@@ -32,6 +33,8 @@ class Built:
 
 class Shop:
     """Builds candidates of which only the choice matters."""
+
+    recipe = Recipe()
 
     def __init__(self):
         self.built = []

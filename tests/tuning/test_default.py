@@ -26,7 +26,8 @@ def workshop(model, samples, calibrators="minmax", skip=(), measured=None):
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
     measured, recipe = measured or samples, Recipe(skip_steps=skip)
-    return Workshop(model, model, CPU, recipe, found, chosen, measured, samples, threads=1)
+    others = samples[len(measured) :]
+    return Workshop(model, model, CPU, recipe, found, chosen, measured, samples, others, threads=1)
 
 
 def chain(outlier=1.0, depth=3):

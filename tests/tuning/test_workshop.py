@@ -23,7 +23,10 @@ def workshop(model, samples, measured=None):
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
     measured = measured or samples
-    return Workshop(model, model, CPU, Recipe(), found, chosen, measured, samples, threads=1)
+    others = samples[len(measured) :]
+    return Workshop(
+        model, model, CPU, Recipe(), found, chosen, measured, samples, others, threads=1
+    )
 
 
 def forms(built):
@@ -122,10 +125,20 @@ def test_a_candidate_is_confirmed_once(monkeypatch):
     shop = workshop(model, samples, samples[:2])
     built, other = (shop.build(Choice(("minmax",))) for _ in range(2))
     confirmed = shop.confirm(built)
-    monkeypatch.setattr(shops, "compare", None)
+    monkeypatch.setattr(shop, "open", None)
     assert shop.confirm(built) is confirmed
     with pytest.raises(TypeError):
         shop.confirm(other)
+
+
+def test_a_finalist_is_as_close_as_measuring_it_on_everything_finds():
+    model = pooled()
+    samples = graphs.feeds(model, 8)
+    shop = workshop(model, samples, samples[:2])
+    confirmed = shop.confirm(shop.build(Choice(("minmax",))))
+    assert confirmed.sqnr_db == pytest.approx(
+        graphs.closeness(model, confirmed.model, samples), abs=0.01
+    )
 
 
 @pytest.mark.parametrize(
