@@ -8,6 +8,7 @@ from edgeq.api.quantize_pass import QuantizePass
 from edgeq.api.quantizing import quantize
 from edgeq.api.results import OptimizationResult, QuantizationResult, ValidationResult
 from edgeq.api.running import DeviceFailure, devices, run, run_all, set_up
+from edgeq.api.scoring import Evaluated, evaluate
 from edgeq.api.tables import merge_tables
 from edgeq.api.validating import validate
 from edgeq.calibration.table import CalibrationTable, load_table
@@ -17,6 +18,7 @@ __all__ = [
     "CalibrationTable",
     "DeviceFailure",
     "DeviceResult",
+    "Evaluated",
     "Inspection",
     "OptimizationResult",
     "Packed",
@@ -25,6 +27,7 @@ __all__ = [
     "ValidationResult",
     "calibrate",
     "devices",
+    "evaluate",
     "inspect",
     "load_table",
     "merge_tables",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.api.measuring import input_specs, task_score
+from edgeq.api.measuring import input_specs, reduced_answers, task_score
 from edgeq.calibration.sources import open_source
 from edgeq.metrics.named import load_metric
 from edgeq.metrics.relative import relative_metric
@@ -81,7 +81,8 @@ class Evaluation:
         return self._held
 
     def _scored(self, session: Session, task: Metric) -> float:
-        return task_score(task, self._source, [session.run(each) for each in self._samples()])
+        answers = reduced_answers(task, self._source, session, samples=self._samples())
+        return task_score(task, self._source, answers)
 
 
 def open_evaluation(model: ir.Model, options: Options) -> Evaluation | None:

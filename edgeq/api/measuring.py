@@ -18,7 +18,7 @@ from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.diagnosis import NOTHING_FOUND, Diagnosis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -124,29 +124,66 @@ def slow_nodes(
 
 
 class Recorded:
-    """A session that remembers what it answered.
+    """A session that remembers what it answered, as far as a metric needs it.
 
     Args:
         session: What runs.
-        keep: Whether to remember; without it this is the session.
+        metric: The metric; without one nothing is kept, and this is the session.
+        source: The samples that it runs on in order, for their labels.
 
     Attributes:
         outputs: Names of the outputs.
         answers: One dict a run, in order.
     """
 
-    def __init__(self, session: Session, *, keep: bool = True) -> None:
+    def __init__(self, session: Session, metric: Metric | None, source: SampleSource) -> None:
         self._session = session
-        self._keep = keep
+        self._metric = metric
+        self._source = source
         self.outputs: tuple[str, ...] = session.outputs
         self.answers: list[dict[str, Array]] = []
 
     def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """As :meth:`Session.run`."""
         answer = self._session.run(sample, outputs)
-        if self._keep:
-            self.answers.append(answer)
+        if self._metric is not None:
+            place = len(self.answers)
+            self.answers.append(_reduced(self._metric, self._source, place, sample, answer))
         return answer
+
+
+def _reduced(
+    metric: Metric, source: SampleSource, place: int, sample: Sample, answer: dict[str, Array]
+) -> dict[str, Array]:
+    if metric.reduce is None:
+        return answer
+    own = {name: array[place] for name, array in source.labels.items()}
+    return metric.reduce(answer, dict(sample), own)
+
+
+def reduced_answers(
+    metric: Metric,
+    source: SampleSource,
+    session: Session,
+    progress: Callable[[int, int | None], None] | None = None,
+    samples: Iterable[Sample] | None = None,
+) -> list[dict[str, Array]]:
+    """What a model answers to data, as far as a metric needs it.
+
+    Args:
+        metric: The metric; the logits of a language model are reduced to the loss of each token.
+        source: The samples, and their labels.
+        session: The model.
+        progress: Called with the samples done, and how many there are.
+        samples: The samples of ``source``, where they are held in memory.
+    """
+    answers = []
+    total = source.length_hint()
+    for index, sample in enumerate(source if samples is None else samples):
+        answers.append(_reduced(metric, source, index, sample, session.run(sample)))
+        if progress is not None:
+            progress(index + 1, total)
+    return answers
 
 
 def task_score(metric: Metric, source: SampleSource, answers: list[dict[str, Array]]) -> float:
@@ -162,7 +199,7 @@ def task_score(metric: Metric, source: SampleSource, answers: list[dict[str, Arr
         PluginError: A metric of the user's fails.
     """
     labels: Mapping[str, Array] = dict(source.labels)
-    if not labels:
+    if not labels and metric.needs_labels:
         raise DataError(
             f"metric {metric.name} needs labels, and the evaluation data has none",
             where=source.description,

@@ -167,10 +167,9 @@ def _measure(
     with stages.stage("validate"):
         original = Session(pair.reference, config, what="the reference")
         result = Session(pair.candidate, config, what="the candidate")
-        left, right = (
-            Recorded(session, keep=metric is not None and relative_metric(metric) is None)
-            for session in (original, result)
-        )
+        absolute = metric is not None and relative_metric(metric) is None
+        task = load_metric(metric) if absolute and metric is not None else None
+        left, right = (Recorded(session, task, source) for session in (original, result))
         outputs = compare(left, right, watched)
         scored = None if metric is None else _scored(metric, outputs, source, left, right)
         macs = count_macs(pair.candidate, kept[0])

@@ -15,6 +15,7 @@ import click
 
 from edgeq.cli.calibrate import calibrate
 from edgeq.cli.device import device
+from edgeq.cli.evaluate import evaluate
 from edgeq.cli.inspect import inspect
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
@@ -119,7 +120,19 @@ def _see_help(error: click.UsageError) -> str:
 
 @click.group(
     cls=Program,
-    commands=[quantize, optimize, calibrate, table, validate, pack, run, device, inspect, list_],
+    commands=[
+        quantize,
+        optimize,
+        calibrate,
+        table,
+        validate,
+        evaluate,
+        pack,
+        run,
+        device,
+        inspect,
+        list_,
+    ],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 good, 1 a validation failed, 2 the input or an option is wrong, "

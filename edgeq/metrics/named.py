@@ -11,10 +11,14 @@ import numpy as np
 
 from edgeq.errors import EdgeqError, PluginError, RecipeError, nearest
 from edgeq.metrics.accuracy import top_k
+from edgeq.metrics.language import perplexity, token_losses
 from edgeq.references import is_reference, one_line, parse_reference
 
 if TYPE_CHECKING:
-    from edgeq.types import Array
+    from edgeq.types import Array, Sample
+
+Reducer: TypeAlias = "Callable[[dict[str, Array], Sample, dict[str, Array]], dict[str, Array]]"
+"""``(outputs of one sample, what it was fed, its labels) -> what the metric needs of them``."""
 
 Scorer: TypeAlias = "Callable[[list[dict[str, Array]], dict[str, Array]], Any]"
 """``(outputs of each sample, labels) -> number, or numbers by name``, the main one first."""
@@ -30,6 +34,10 @@ class Metric:
         higher_is_better: Which way is better.
         function: Computes it.
         key: Which of the numbers of ``function`` is meant; None for its only or first one.
+        reduce: What is kept of a sample's outputs, where they are too large to keep; None keeps
+            them.
+        needs_labels: Whether data without labels is refused.
+        resamples: Whether the function is quick enough to be called a thousand times.
     """
 
     name: str
@@ -37,6 +45,9 @@ class Metric:
     higher_is_better: bool
     function: Scorer
     key: str | None = None
+    reduce: Reducer | None = None
+    needs_labels: bool = True
+    resamples: bool = False
 
     def __call__(self, outputs: list[dict[str, Array]], labels: dict[str, Array]) -> float:
         """The metric over all samples.
@@ -113,12 +124,23 @@ METRICS: tuple[Metric, ...] = (
         "fraction of samples whose highest score is a right class",
         higher_is_better=True,
         function=partial(top_k, k=1),
+        resamples=True,
     ),
     Metric(
         "top5",
         "fraction of samples with a right class among the five highest scores",
         higher_is_better=True,
         function=partial(top_k, k=5),
+        resamples=True,
+    ),
+    Metric(
+        "perplexity",
+        "how many tokens a language model hesitates between, on average; also #bits, #accuracy",
+        higher_is_better=False,
+        function=perplexity,
+        reduce=token_losses,
+        needs_labels=False,
+        resamples=True,
     ),
 )
 

@@ -24,7 +24,7 @@ NAMES = {
         )
     ],
     "steps": [step.name for step in STEPS],
-    "metrics": ["top1", "top5", "agreement", "cosine", "signal"],
+    "metrics": ["top1", "top5", "perplexity", "agreement", "cosine", "signal"],
 }
 
 

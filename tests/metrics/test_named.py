@@ -104,7 +104,7 @@ def test_a_folder_may_have_a_hash_in_its_name(tmp_path):
     ("text", "said"),
     [
         ("top", "unknown metric 'top'. Did you mean 'top[15]'"),
-        ("zzz", "Known: top1, top5, module:function"),
+        ("zzz", "Known: perplexity, top1, top5, module:function"),
         ("", "unknown metric ''"),
         ("no_such_module_here:score", "ModuleNotFoundError"),
         ("missing.py:score", "there is no file"),

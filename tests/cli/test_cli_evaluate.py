@@ -1,0 +1,40 @@
+"""``edgeq evaluate``."""
+
+import json
+
+import graphs
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def language(work):
+    """``lm.onnx``, a table of what follows each of 20 tokens, and ``text.npz``."""
+    model = graphs.proto(
+        "lm (int64[b,s] input_ids) => (float[b,s,20] logits) { logits = Gather(t, input_ids) }",
+        t=graphs.numbers(0, 20, 20, scale=2),
+    )
+    (work / "lm.onnx").write_bytes(model.SerializeToString())
+    text = np.random.default_rng(1).integers(0, 20, (6, 1, 9))
+    np.savez(work / "text.npz", input_ids=text)
+    return work
+
+
+def test_the_score_and_how_sure_it_is(run, language):
+    told = run("evaluate", "lm.onnx", "--data", "text.npz", "--metric", "perplexity")
+    assert told.exit_code == 0
+    assert "perplexity: " in told.stdout
+    assert "(lower is better)" in told.stdout
+    assert "6 samples" in told.stdout
+
+
+def test_json_holds_the_interval(run, language):
+    told = run("evaluate", "lm.onnx", "--data", "text.npz", "--metric", "perplexity", "--json")
+    metric = json.loads(told.stdout)["metric"]
+    assert metric["low"] < metric["value"] < metric["high"]
+
+
+def test_a_metric_that_there_is_not(run, language):
+    told = run("evaluate", "lm.onnx", "--data", "text.npz", "--metric", "perplexty")
+    assert told.exit_code == 2
+    assert "Did you mean 'perplexity'" in told.stderr
