@@ -191,9 +191,17 @@ class Ran:
         threads: Threads inside an operator; 0 lets onnxruntime choose.
         profile: Beginning of the file for a profile; None for none.
         plugin: A provider to put it on; see :func:`_use_plugin`.
+        shapes: Of the inputs, for providers that take fixed ones only.
     """
 
-    def __init__(self, path: Path, threads: int, profile: Path | None, plugin: str | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        profile: Path | None,
+        plugin: str | None = None,
+        shapes: dict[str, tuple[int, ...]] | None = None,
+    ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -205,6 +213,7 @@ class Ran:
             options.profile_file_prefix = str(profile)
         try:
             if plugin is not None:
+                _fix_shapes(options, path, shapes or {})
                 _use_plugin(options, plugin)
                 self._session = ort.InferenceSession(str(path), options)
             else:
@@ -244,6 +253,20 @@ class Ran:
         }
 
 
+def _fix_shapes(options: Any, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Give dimensions that a model leaves open the sizes they have in the pack."""
+    import onnxruntime as ort
+
+    plain_options = ort.SessionOptions()
+    plain_options.log_severity_level = 4
+    plain_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(path), plain_options, providers=["CPUExecutionProvider"])
+    for port in session.get_inputs():
+        for place, dim in enumerate(port.shape):
+            if isinstance(dim, str) and port.name in shapes:
+                options.add_free_dimension_override_by_name(dim, shapes[port.name][place])
+
+
 def _use_plugin(options: Any, name: str) -> None:
     """Put a session on a provider that comes as a package of its own.
 
@@ -262,10 +285,8 @@ def _use_plugin(options: Any, name: str) -> None:
     devices = [each for each in ort.get_ep_devices() if each.ep_name == "QNNExecutionProvider"]
     if not devices:
         raise PackProblem("onnxruntime-qnn offers no device here")
-    chosen = {
-        "backend_path": package.get_qnn_htp_path(),
-        "htp_graph_finalization_optimization_mode": "3",
-    }
+    # Graphs are compiled for a chip; the simulator has none unless told: Snapdragon X Elite.
+    chosen = {"backend_path": package.get_qnn_htp_path(), "soc_model": "60"}
     options.add_provider_for_devices(devices[:1], chosen)
 
 
@@ -296,6 +317,15 @@ def feeds(pack: Pack) -> Iterator[dict[str, Any]]:
     names = [each["name"] for each in pack.manifest["inputs"]]
     for sample in pack.manifest["samples"]:
         yield {name: pack.array(sample["inputs"][place]) for place, name in enumerate(names)}
+
+
+def common_shapes(pack: Pack) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs that have the same one in all samples."""
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for feed in feeds(pack):
+        for name, array in feed.items():
+            found.setdefault(name, set()).add(array.shape)
+    return {name: next(iter(shapes)) for name, shapes in found.items() if len(shapes) == 1}
 
 
 def check(pack: Pack, model: Ran, relative: float) -> list[dict[str, Any]]:
@@ -375,13 +405,17 @@ def run_pack(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
         scratch = Path(folder)
         pack = Pack(path, scratch)
         found = pack.manifest["model"]
-        model = Ran(pack.model(found["files"]), asked.threads, scratch / "profile", asked.plugin)
+        file = pack.model(found["files"])
+        shapes = common_shapes(pack) if asked.plugin else None
+        model = Ran(file, asked.threads, scratch / "profile", asked.plugin, shapes)
         outputs = check(pack, model, asked.relative)
         nodes = model.profile()
+        if asked.plugin and all(node["provider"] == "CPUExecutionProvider" for node in nodes):
+            raise PackProblem("the provider takes no node of this model, all would run on the CPU")
         reference, closeness = pack.manifest.get("reference"), None
         running = [model]
         if reference is not None:
-            running.append(Ran(pack.model(reference["files"]), asked.threads, None, None))
+            running.append(Ran(pack.model(reference["files"]), asked.threads, None))
             closeness = hold_against_reference(pack, model, running[1])
         time_in_turn(pack, running, asked.seconds)
         return {

@@ -264,6 +264,9 @@ def _notes(device: Device, checked: CheckedPack, result: DeviceResult) -> list[s
             f"The device has {result.runtime.get('name')} {result.runtime.get('version')}, the "
             f"pack was made with onnxruntime {made}: kernels may round differently"
         )
+    if device.address.scheme == "qnn":
+        on_cpu = [each.nodes for each in result.kernels or () if each.provider.startswith("CPU")]
+        notes.append(f"{sum(on_cpu)} nodes ran on the CPU: the simulator does not take them")
     if device.emulated:
         notes.append("Emulated: the numbers count, times and memory do not")
     return notes
