@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ValidationFailed
 from edgeq.graph import saver
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.api.on_device import OnDevice
     from edgeq.graph.saver import SavedModel
     from edgeq.quantization.plan import QuantPlan
     from edgeq.recipe import Recipe
@@ -83,18 +85,25 @@ class ValidationResult:
 
     Attributes:
         report: What was measured.
+        device: What a device made of the candidate; None where none was asked for.
     """
 
     report: Report
+    device: OnDevice | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every threshold was met."""
         return self.report.verdict.passed
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, with ``device`` where one was asked for."""
+        there = {} if self.device is None else {"device": self.device.to_dict()}
+        return {**self.report.to_dict(), **there}
+
     def json(self) -> str:
         """The report as JSON text, for programs."""
-        return self.report.to_json() + "\n"
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def html(self, command: str | None = None) -> str:
         """The report as one HTML file; see :meth:`QuantizationResult.html`."""

@@ -14,6 +14,7 @@ from edgeq.api.measuring import (
     slow_nodes,
     task_score,
 )
+from edgeq.api.on_device import run_candidate
 from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
@@ -33,20 +34,20 @@ from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
 from edgeq.validation.diagnosis import NOTHING_FOUND, diagnose_given
-from edgeq.validation.verdict import DEFAULT, Score, Thresholds, judge
+from edgeq.validation.verdict import DEFAULT, Score, Thresholds, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
+    from edgeq.api.on_device import OnDevice
     from edgeq.calibration.sources import SampleSource
     from edgeq.graph.loader import LoadedModel
     from edgeq.metrics import Fidelity
     from edgeq.progress import Progress
     from edgeq.types import Sample
     from edgeq.validation.diagnosis import Diagnosis
-    from edgeq.validation.verdict import Verdict
 
 _LATENCY_SAMPLES = 8
 _OPSET = 13
@@ -63,6 +64,8 @@ def validate(
     max_samples: int | None = None,
     threads: int = 0,
     explain: bool = False,
+    device: str | None = None,
+    explain_difference: bool = False,
     progress: Progress | None = None,
 ) -> ValidationResult:
     """Run two models of one interface on the same samples and judge the second one.
@@ -78,14 +81,23 @@ def validate(
         explain: Whether to compare layer by layer and to look for what costs accuracy. Layers
             are matched by the names of their outputs, in the reference as edgeq prepares it or as
             it is, whichever fits better.
+        device: Address of a device on which the candidate has to answer what it answers here, as
+            closely as its operators allow; None for no device.
+        explain_difference: Whether to look for the first node that differs there.
         progress: Listens to the run.
 
     Returns:
         What was measured, and the verdict. The report's ``layers`` are empty without ``explain``.
 
     Raises:
-        EdgeqError: A model or the data cannot be used.
+        EdgeqError: A model, the data or the device cannot be used.
     """
+    if explain_difference and device is None:
+        raise RecipeError(
+            "a difference is that of a device",
+            where="explain_difference",
+            remedy="Name the device, such as qemu://arm64",
+        )
     if thresholds is not None and thresholds.max_drop is not None and metric is None:
         raise RecipeError(
             "a largest drop needs a metric to drop",
@@ -103,8 +115,27 @@ def validate(
     pair = _Pair(left.model, right.model, threads, explain=explain)
     found = _measure(pair, source, watched, kept, metric, stages)
     verdict = judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric)
+    there = None
+    if device is not None:
+        with stages.stage("device"):
+            there = run_candidate(device, right, kept[:], threads, explain=explain_difference)
+        verdict = Verdict((*verdict.failures, *there.failures))
     notes = (f"Compared on {source.description}", *source.assumptions, found.diagnosis.note)
-    return ValidationResult(_report(left, right, kept.seen, found, verdict, notes, stages))
+    report = _report(left, right, kept.seen, found, verdict, (*notes, *_told(there)), stages)
+    return ValidationResult(report, there)
+
+
+def _told(there: OnDevice | None) -> Iterator[str]:
+    """What a run on a device adds to the notes."""
+    if there is None:
+        return
+    result = there.result
+    runtime = " ".join(result.runtime.values())
+    judged = "as here" if result.passed else "not as here"
+    yield f"Ran on {result.device} with {runtime}: {judged}"
+    yield from result.notes
+    if there.searched and there.difference is None:
+        yield "Every value is right there once it is looked at: the difference is one of fusions"
 
 
 def _report(

@@ -24,6 +24,7 @@ TITLES = {
     "diagnose": "Looking for what costs accuracy",
     "latency": "Measuring latency",
     "evaluate": "Scoring",
+    "device": "Running on the device",
     "expect": "Running the samples",
     "save": "Writing the model",
 }

@@ -41,6 +41,16 @@ if TYPE_CHECKING:
 @options.max_samples_option
 @options.threads_option
 @click.option(
+    "--device",
+    metavar="DEVICE",
+    help="CANDIDATE has to answer there what it answers here; see edgeq device list.",
+)
+@click.option(
+    "--explain-difference",
+    is_flag=True,
+    help="With --device: find the first node whose output differs there.",
+)
+@click.option(
     "--verbose",
     "-v",
     is_flag=True,
@@ -68,6 +78,8 @@ def validate(
     reports: tuple[Path, ...],
     quiet: bool,
     verbose: bool,
+    device: str | None,
+    explain_difference: bool,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -91,15 +103,21 @@ def validate(
             max_samples=max_samples,
             threads=threads,
             explain=verbose,
+            device=device,
+            explain_difference=explain_difference,
             progress=progress,
         )
     write_reports(reports, result)
     if as_json:
-        show_json(result.report.to_dict())
+        show_json(result.to_dict())
     elif not quiet:
         from edgeq.report.terminal import render
 
         show(render(result.report, everything=verbose))
+        if result.device is not None:
+            from edgeq.report.devices import render as render_device
+
+            show(render_device(result.device.to_dict()))
     if not result.passed:
         raise ValidationFailed("; ".join(result.report.verdict.failures), where="validation failed")
 

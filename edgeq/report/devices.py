@@ -34,6 +34,10 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     ]
     if result["reference"] is not None:
         rows.append(("fp32 original", _reference(result)))
+    first = result.get("first_difference")
+    if first is not None:
+        told = ", ".join(f"{node['op_type']} {node['name']}" for node in first["nodes"])
+        rows.append(("differs first", f"{told}: {first['value']} ({first['runs']} runs)"))
     return paragraphs(
         [head, _outputs(result["outputs"]), facts(rows), sentences("note", "dim", result["notes"])]
     )
