@@ -16,6 +16,7 @@ from edgeq.quantization.annotate import annotate
 from edgeq.quantization.forecast import forecast
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
+from edgeq.weight_only.sizes import model_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.quantization.forecast import Forecast
     from edgeq.quantization.plan import NodeDecision
+    from edgeq.weight_only.sizes import ModelSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Inspection:
             preparation.
         notes: What loading and preparing changed.
         sensitivity: What int8 costs and where; None where there was no data.
+        sizes: What the weights take in every form; None where nobody asked.
     """
 
     path: Path | None
@@ -63,6 +66,7 @@ class Inspection:
     decisions: tuple[NodeDecision, ...]
     notes: tuple[str, ...]
     sensitivity: Sensitivity | None = None
+    sizes: ModelSizes | None = None
 
 
 def inspect(
@@ -72,6 +76,7 @@ def inspect(
     calibration_data: object = None,
     max_samples: int | None = None,
     threads: int = 0,
+    sizes: bool = False,
     progress: Progress | None = None,
 ) -> Inspection:
     """Look at a model without changing it.
@@ -83,6 +88,7 @@ def inspect(
             search and compared layer by layer: which nodes and values int8 costs most, and why.
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
+        sizes: Whether to tell what the weights take as fp32, fp16, w8, w4 and w2.
         progress: Listens to the run with data.
 
     Raises:
@@ -119,6 +125,7 @@ def inspect(
             threads=threads,
             progress=progress,
         ),
+        sizes=model_sizes(prepared.model) if sizes else None,
     )
 
 

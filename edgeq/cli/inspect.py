@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from edgeq.api import Inspection
     from edgeq.api.sensing import Sensitivity
     from edgeq.quantization.plan import NodeDecision
+    from edgeq.weight_only.sizes import ModelSizes
 
 _FLOAT_NODES = 12
+_MATRICES = 8
 
 
 @click.command(short_help="Show what a model is made of.")
@@ -40,6 +42,9 @@ _FLOAT_NODES = 12
     help="Quantize to plain int8, and show which layers and values cost most, and why; needs "
     "--calib.",
 )
+@click.option(
+    "--sizes", is_flag=True, help="Show what each matrix takes as fp32, fp16, w8, w4 and w2."
+)
 @options.calib_option()
 @options.max_samples_option
 @options.threads_option
@@ -51,6 +56,7 @@ def inspect(
     *,
     target: str,
     sensitivity: bool,
+    sizes: bool,
     calib: str | None,
     max_samples: int | None,
     threads: int,
@@ -68,6 +74,7 @@ def inspect(
             calibration_data=calib,
             max_samples=max_samples,
             threads=threads,
+            sizes=sizes,
             progress=progress,
         )
     if as_json:
@@ -112,6 +119,7 @@ def _document(found: Inspection) -> dict[str, Any]:
             for d in found.decisions
         ],
         "notes": list(found.notes),
+        **({} if found.sizes is None else {"sizes": _sizes_document(found.sizes)}),
         **({} if found.sensitivity is None else _measured(found.sensitivity)),
     }
 
@@ -163,11 +171,47 @@ def _view(found: Inspection) -> list[RenderableType]:
         parts += [Text(), _heaviest(found)]
     if any(d.form.value == "float" for d in found.decisions):
         parts += [Text(), _left_float(found)]
+    if found.sizes is not None:
+        parts += [Text(), _sizes(found.sizes)]
     if found.sensitivity is not None:
         parts += [Text(), _costs(found.sensitivity)]
     if found.notes:
         parts += [Text(), *(plain(f"note: {note}", "dim") for note in found.notes)]
     return parts
+
+
+def _sizes_document(found: ModelSizes) -> dict[str, Any]:
+    return {
+        "total": dict(found.total),
+        "rest": dict(found.rest),
+        "matrices": [
+            {
+                "name": each.name,
+                "nodes": list(each.nodes),
+                "shape": [each.rows, each.columns],
+                "copies": each.copies,
+                "bytes": dict(each.bytes),
+            }
+            for each in found.matrices
+        ],
+    }
+
+
+def _sizes(found: ModelSizes) -> RenderableType:
+    """Matrix by matrix, largest first, with bits a weight where scales are part of them."""
+    from edgeq.report.elements import plain, table
+    from edgeq.weight_only.sizes import FORMS
+
+    rest = len(found.matrices) - _MATRICES
+    title = f"Size of the weights, and bits for each, scales included{f' (and {rest} more matrices)' if rest > 0 else ''}"
+    made = table(title, "read by", "shape", *FORMS, numbers=("shape", *FORMS))
+    for each in found.matrices[:_MATRICES]:
+        cells = [f"{file_size(each.bytes[form])}\n{each.bits(form):.4g} bits" for form in FORMS]
+        more = f" and {len(each.nodes) - 1} more" if len(each.nodes) > 1 else ""
+        made.add_row(plain(f"{each.nodes[0]}{more}"), f"{each.rows}x{each.columns}", *cells)
+    made.add_row("other constants", "", *(file_size(found.rest[form]) for form in FORMS))
+    made.add_row("all", "", *(file_size(found.total[form]) for form in FORMS))
+    return made
 
 
 def _costs(found: Sensitivity) -> RenderableType:

@@ -2,6 +2,7 @@
 
 import json
 
+import graphs
 import models
 import onnx
 import pytest
@@ -101,3 +102,17 @@ def test_the_forecast_for_the_cpu_counts_regions_and_borders(run, net):
     assert forecast["boundary_crossings"] >= 2
     assert forecast["partitions"] is None
     assert forecast["float_nodes"] == []
+
+
+def test_sizes_in_every_form(run, work):
+    model = graphs.proto(
+        "n (float[2,64] x) => (float[2,64] y) { [mm] y = MatMul(x, w) }",
+        w=graphs.numbers(0, 64, 64),
+    )
+    (work / "m.onnx").write_bytes(model.SerializeToString())
+    told = run("inspect", "m.onnx", "--sizes")
+    assert told.exit_code == 0
+    assert "fp16" in told.stdout
+    assert "w2" in told.stdout
+    document = json.loads(run("inspect", "m.onnx", "--sizes", "--json").stdout)
+    assert document["sizes"]["matrices"][0]["bytes"]["fp32"] == 4 * 64 * 64
