@@ -35,6 +35,9 @@ class Constraint(enum.Enum):
 AxisOf: TypeAlias = "Callable[[ir.Node, int], int | None]"
 """Channel axis of a weight from its node and the weight's rank; None: one scale per tensor."""
 
+OrderOf: TypeAlias = "Callable[[ir.Node, int], tuple[int, ...]]"
+"""Axes of a weight that products are added over, outermost first, from its node and rank."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpRule:
@@ -46,6 +49,8 @@ class OpRule:
         variadic: The last role holds for all further inputs.
         since: First opset version that the rule holds for.
         weight_axis: Output-channel axis of the WEIGHT input.
+        reduction: The axes of the WEIGHT input that products are added over, in the order in which
+            kernels walk them; None where it is not known.
         output: What the integer form demands of the output's numbers.
         fixed_range: Range of the output where it is FIXED.
         outputs: How many leading outputs carry quantized values; -1 for all.
@@ -56,6 +61,7 @@ class OpRule:
     variadic: bool = False
     since: int = 1
     weight_axis: AxisOf | None = None
+    reduction: OrderOf | None = None
     output: Constraint = Constraint.NONE
     fixed_range: tuple[float, float] | None = None
     outputs: int = 1

@@ -42,11 +42,28 @@ def _gates(_node: ir.Node, _rank: int) -> int:
     return 1
 
 
+def _channels_last(_node: ir.Node, rank: int) -> tuple[int, ...]:
+    """Kernels of Conv walk the window, and in each place of it the input channels."""
+    return (*range(2, rank), 1)
+
+
+def _gemm_inner(node: ir.Node, _rank: int) -> tuple[int, ...]:
+    return (1,) if node.attributes.get_int("transB", 0) else (0,)
+
+
+def _matmul_inner(_node: ir.Node, rank: int) -> tuple[int, ...]:
+    return (max(rank - 2, 0),)
+
+
+def _gate_inner(_node: ir.Node, _rank: int) -> tuple[int, ...]:
+    return (2,)
+
+
 RULES: tuple[OpRule, ...] = (
-    OpRule("Conv", (_A, _W, _B), weight_axis=_first),
+    OpRule("Conv", (_A, _W, _B), weight_axis=_first, reduction=_channels_last),
     OpRule("ConvTranspose", (_A, _W, _B), weight_axis=_second),
-    OpRule("Gemm", (_A, _W, _B), weight_axis=_gemm),
-    OpRule("MatMul", (_A, _W), weight_axis=_matmul),
+    OpRule("Gemm", (_A, _W, _B), weight_axis=_gemm, reduction=_gemm_inner),
+    OpRule("MatMul", (_A, _W), weight_axis=_matmul, reduction=_matmul_inner),
     OpRule("Add", (_A, _A), since=7),
     OpRule("Mul", (_A, _A), since=7),
     OpRule("Concat", (_A,), variadic=True, since=4),
@@ -93,7 +110,13 @@ RULES: tuple[OpRule, ...] = (
     OpRule("Tile", (_A, _S), output=_SAME),
     OpRule("Transpose", (_A,), output=_SAME),
     OpRule("Unsqueeze", (_A, _S), output=_SAME),
-    OpRule("LSTM", (_A, _W, _W, _B, _S, _S, _S, _S), outputs=0, weight_axis=_gates),
+    OpRule(
+        "LSTM",
+        (_A, _W, _W, _B, _S, _S, _S, _S),
+        outputs=0,
+        weight_axis=_gates,
+        reduction=_gate_inner,
+    ),
 )
 
 _BY_OP = {rule.op_type: rule for rule in RULES}

@@ -12,8 +12,10 @@ from edgeq.graph import constants
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, Role
 from edgeq.quantization.eligibility import Candidate, classify, require_rules
+from edgeq.quantization.fitting import holds
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.regions import Regions, grow
+from edgeq.targets import PairSums
 from edgeq.types import DerivedSpec, EdgeRef, FixedSpec, QuantSpec, SharedSpec, ValueRef
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Annotations:
             are not listed are read quantized by everybody.
         absorbed: Relu or Clip node -> the node whose quantized output replaces it.
         fused: Relu or Clip node -> the node that the target computes it with; it stays.
+        paired: Signed weights whose products machines of the target may add in pairs.
         decisions: Per node that has an operator rule or counts as compute.
     """
 
@@ -44,6 +47,7 @@ class Annotations:
     absorbed: Mapping[str, str]
     decisions: Mapping[str, NodeDecision]
     fused: Mapping[str, str] = field(default_factory=dict)
+    paired: frozenset[EdgeRef] = frozenset()
 
     @property
     def makers(self) -> Mapping[str, str]:
@@ -100,6 +104,7 @@ class _SpecWriter:
 
     def __init__(self, target: TargetProfile, regions: Regions) -> None:
         self.specs: dict[Ref, Spec] = {}
+        self.paired: set[EdgeRef] = set()
         self._target = target
         self._regions = regions
         self._readers: dict[ValueRef, list[EdgeRef]] = {}
@@ -131,7 +136,16 @@ class _SpecWriter:
             if tensor is None:
                 self._read(node, index, value)
                 continue
-            self.specs[EdgeRef(node_name(node), index)] = self._weight(candidate, len(tensor.shape))
+            ref, spec = EdgeRef(node_name(node), index), self._weight(candidate, len(tensor.shape))
+            self.specs[ref] = spec
+            if spec.dtype.signed and self._pairs(candidate):
+                self.paired.add(ref)
+
+    def _pairs(self, candidate: Candidate) -> bool:
+        """Whether products of the node may be added in 16 bits."""
+        if self._target.pair_sums is PairSums.EXACT or candidate.rule.reduction is None:
+            return False
+        return not any(holds(each, candidate.node) for each in candidate.row.exact_sums)
 
     def _weight(self, candidate: Candidate, rank: int) -> QuantSpec:
         """A scale for each channel where rule, kernel and target have one."""

@@ -62,7 +62,7 @@ def _shape_obstacle(node: ir.Node, row: KernelRow, target: TargetProfile) -> str
         has = "an unknown number of" if rank is None else rank
         return f"its input has {has} dimensions, the integer kernel takes {_listed(row.data_ranks)}"
     for condition in sorted(row.conditions, key=lambda each: each.name):
-        if not _HOLDS[condition](node):
+        if not holds(condition, node):
             return f"the integer kernel takes {condition.value} only"
     return None
 
@@ -130,6 +130,19 @@ def _plain_or_depthwise(node: ir.Node) -> bool:
     return node.attributes.get_int("group", 1) == 1 or one_input
 
 
+def _depthwise(node: ir.Node) -> bool:
+    weight = constants.tensor(node.inputs[1]) if len(node.inputs) > 1 else None
+    if weight is None:
+        return False
+    outputs, inputs = tuple(weight.shape)[:2]
+    return inputs == 1 and node.attributes.get_int("group", 1) == outputs
+
+
+def holds(condition: Condition, node: ir.Node) -> bool:
+    """Whether a node fulfils a condition."""
+    return _HOLDS[condition](node)
+
+
 def _last_axis(node: ir.Node) -> bool:
     rank = shapes.rank(node.inputs[0])
     return node.attributes.get_int("axis", -1) in (-1, None if rank is None else rank - 1)
@@ -144,6 +157,7 @@ _HOLDS: dict[Condition, Callable[[ir.Node], bool]] = {
     Condition.STATIC_SHAPES: all_static,
     Condition.STATIC_IMAGE: _static_image,
     Condition.PLAIN_OR_DEPTHWISE: _plain_or_depthwise,
+    Condition.DEPTHWISE: _depthwise,
     Condition.LAST_AXIS: _last_axis,
     Condition.EVEN_PARTS: _even_parts,
 }

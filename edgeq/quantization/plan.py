@@ -12,6 +12,8 @@ from edgeq.types import EdgeRef, QuantParams, Ref, ValueRef
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeq.quantization.pairs import PairNote
+
 PLAN_SCHEMA = 1
 
 
@@ -82,6 +84,8 @@ class QuantPlan:
         dynamic: Numbers of the weights (one or two) of each dynamic node, by node name.
         dropped: Relu and Clip nodes that quantization makes redundant.
         decisions: What becomes of each node that has an operator rule.
+        pairs: Layers of which two products can saturate with 8-bit weights on machines of the
+            target, and what was done about it.
     """
 
     activations: tuple[ActivationEntry, ...] = ()
@@ -89,6 +93,7 @@ class QuantPlan:
     dynamic: Mapping[str, tuple[WeightEntry, ...]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     decisions: tuple[NodeDecision, ...] = ()
+    pairs: tuple[PairNote, ...] = ()
 
     def to_json(self) -> str:
         """The plan as JSON text; numbers keep every bit."""
@@ -111,6 +116,10 @@ class QuantPlan:
                     for node, entries in self.dynamic.items()
                 },
                 "dropped": list(self.dropped),
+                "pairs": [
+                    {"node": n.node, "input": n.input, "worst": n.worst, "form": n.form.value}
+                    for n in self.pairs
+                ],
                 "decisions": [
                     {"node": d.node, "op_type": d.op_type, "form": d.form.value, "reason": d.reason}
                     for d in self.decisions

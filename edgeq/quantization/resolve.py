@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,15 @@ from edgeq.errors import CalibrationError
 from edgeq.graph import constants
 from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization import affine
+from edgeq.quantization.pairs import (
+    LIMIT,
+    PairForm,
+    PairNote,
+    narrowed,
+    reduction,
+    unsigned,
+    worst_sum,
+)
 from edgeq.quantization.plan import ActivationEntry, NodeForm, QuantPlan, WeightEntry
 from edgeq.quantization.regions import clip_bounds
 from edgeq.types import (
@@ -38,6 +47,7 @@ def resolve(
     ranges: Mapping[str, TensorRange],
     *,
     weights: str = "minmax",
+    pairs: PairForm = PairForm.FULL,
 ) -> QuantPlan:
     """Give every spec its numbers.
 
@@ -46,6 +56,7 @@ def resolve(
         annotations: The wanted specs.
         ranges: Value name -> range, for every value that :meth:`Annotations.observed` lists.
         weights: How the scales of weights are found; of :data:`~edgeq.recipe.WEIGHTS`.
+        pairs: What to do about weights of which two products can saturate.
 
     Returns:
         The plan.
@@ -53,7 +64,9 @@ def resolve(
     Raises:
         CalibrationError: A range is missing.
     """
-    resolver = _Resolver(model, annotations, ranges, _clipped(model, annotations), weights == "mse")
+    resolver = _Resolver(
+        model, annotations, ranges, _clipped(model, annotations), weights == "mse", pairs
+    )
     everything = resolver.all_params()
     activations, constant = [], []
     dynamic: dict[str, list[WeightEntry]] = {}
@@ -71,6 +84,7 @@ def resolve(
         dynamic={node: tuple(entries) for node, entries in dynamic.items()},
         dropped=tuple(annotations.absorbed),
         decisions=tuple(annotations.decisions.values()),
+        pairs=tuple(resolver.notes),
     )
 
 
@@ -81,6 +95,8 @@ class _Resolver:
     ranges: Mapping[str, TensorRange]
     clipped: Mapping[str, tuple[float, float]]
     least_error: bool
+    pairs: PairForm
+    notes: list[PairNote] = field(default_factory=list)
 
     def all_params(self) -> dict[Ref, QuantParams]:
         """Numbers of every ref. Weights before the biases that are derived from them."""
@@ -88,7 +104,9 @@ class _Resolver:
         found: dict[Ref, QuantParams] = {}
         for ref, spec in self.annotations.specs.items():
             if isinstance(ref, EdgeRef) and isinstance(spec, QuantSpec):
-                found[ref] = _constant(_data(by_name, ref), spec, least_error=self.least_error)
+                data = _data(by_name, ref)
+                params = _constant(data, spec, least_error=self.least_error)
+                found[ref] = self._paired(ref, by_name[ref.node], data, params)
         for ref in self.annotations.specs:
             if isinstance(ref, ValueRef):
                 found[ref] = self._activation(ref, found)
@@ -97,6 +115,19 @@ class _Resolver:
                 self._derive(ref, spec, by_name, found)
         self._check_absorbed(found)
         return found
+
+    def _paired(self, ref: EdgeRef, node: ir.Node, data: Array, params: QuantParams) -> QuantParams:
+        """The numbers of a weight, changed where two of its products would saturate."""
+        order = reduction(node, ref.input) if ref in self.annotations.paired else None
+        if order is None:
+            return params
+        worst = worst_sum(affine.quantize(data, params), order)
+        if worst <= LIMIT:
+            return params
+        self.notes.append(PairNote(ref.node, ref.input, worst, self.pairs))
+        if self.pairs is PairForm.NARROW:
+            return narrowed(params, data, order)
+        return unsigned(params) if self.pairs is PairForm.UNSIGNED else params
 
     def _activation(
         self, ref: ValueRef, constant: Mapping[Ref, QuantParams], asked: tuple[ValueRef, ...] = ()

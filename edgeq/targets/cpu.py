@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeq.targets.profile import (
+    Condition,
     Execution,
     Form,
     KernelRow,
@@ -50,7 +51,14 @@ _GRIDS: frozenset[str | int] = frozenset(
 """Resize modes that write no number of their own; ``tf_crop_and_resize`` extrapolates with one."""
 
 KERNELS: tuple[KernelRow, ...] = (
-    KernelRow("Conv", Placement.COMPUTE, weight_ranks=frozenset({3, 4, 5}), source=_SELECTORS),
+    KernelRow(
+        "Conv",
+        Placement.COMPUTE,
+        weight_ranks=frozenset({3, 4, 5}),
+        # onnxruntime/core/mlas/lib/intrinsics/avx2/qdwconv_avx2.cpp
+        exact_sums=frozenset({Condition.DEPTHWISE}),
+        source=_SELECTORS,
+    ),
     KernelRow(
         "Gemm",
         Placement.COMPUTE,

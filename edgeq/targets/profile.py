@@ -44,6 +44,7 @@ class Condition(enum.Enum):
     STATIC_SHAPES = "sizes that are all known"
     STATIC_IMAGE = "sizes that are all known, but for the batch"
     PLAIN_OR_DEPTHWISE = "one group, or a group for each channel"
+    DEPTHWISE = "a group for each channel, with one output each"
     LAST_AXIS = "the last axis"
     EVEN_PARTS = "parts of one size"
 
@@ -90,6 +91,7 @@ class KernelRow:
             attribute that a node leaves out has a default that the kernel takes. Of a list of
             numbers every element has to be among the values.
         conditions: What else it demands.
+        exact_sums: With any of these it adds products in 32 bits on every machine.
         activations: Integer types of activations that it takes; empty for any of 8 bits.
         weight: Integer type of its weight; None for that of the target.
         per_channel: Whether it takes a scale for each channel of the weight.
@@ -107,6 +109,7 @@ class KernelRow:
     weight_ranks: frozenset[int] = frozenset()
     attributes: Mapping[str, frozenset[str | int]] = field(default_factory=dict)
     conditions: frozenset[Condition] = frozenset()
+    exact_sums: frozenset[Condition] = frozenset()
     activations: frozenset[QuantType] = frozenset()
     weight: QuantType | None = None
     per_channel: bool = True

@@ -262,6 +262,7 @@ _ROW: dict[str, Reader] = {
     "weight_ranks": _ranks,
     "attributes": _attributes,
     "conditions": _set_of(_one_of(Condition)),
+    "exact_sums": _set_of(_one_of(Condition)),
     "activations": _set_of(_type),
     "weight": _type,
     "per_channel": _flag,

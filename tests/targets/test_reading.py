@@ -104,6 +104,7 @@ def test_every_field_can_be_said(read):
         weight_ranks = [3]
         attributes = { direction = ["forward"], layout = [0] }
         conditions = ["last-axis", "static-image"]
+        exact_sums = ["depthwise"]
         activations = ["int8", "uint8"]
         weight = "int8"
         per_channel = false
@@ -123,6 +124,7 @@ def test_every_field_can_be_said(read):
         weight_ranks=frozenset({3}),
         attributes={"direction": frozenset({"forward"}), "layout": frozenset({0})},
         conditions=frozenset({Condition.LAST_AXIS, Condition.STATIC_IMAGE}),
+        exact_sums=frozenset({Condition.DEPTHWISE}),
         activations=frozenset({QuantType.INT8, QuantType.UINT8}),
         weight=QuantType.INT8,
         per_channel=False,
