@@ -24,6 +24,11 @@ DATA_FREE_SCHEMES = ("w8", "w4", "w2")
 WEIGHTS = ("minmax", "mse")
 """How the scales of weights are found: all weights covered, or the least squared error."""
 
+PAIRS = ("auto", "full", "narrow", "unsigned")
+"""What is done about weights of which two products can saturate."""
+
+_NAMED = {"weights": WEIGHTS, "pairs": PAIRS}
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -43,6 +48,9 @@ class Recipe:
             ``mse`` takes those of the least squared error.
         left_float: Names of nodes, not patterns, that a search has left float; they stay so where
             nothing is searched for. Unlike with ``exclude`` all else is done as if they did not.
+        pairs: What is done about weights of which two products can saturate on x86 without VNNI:
+            ``full`` keeps 8 bits, ``narrow`` raises scales, ``unsigned`` stores uint8; ``auto``
+            takes what the target and the accuracy allow.
         seed: Seed of the sample of the data that is kept, which steps learn from; None for 0, or
             for that of a calibration table.
     """
@@ -57,6 +65,7 @@ class Recipe:
     weights: str = "minmax"
     left_float: tuple[str, ...] = ()
     seed: int | None = None
+    pairs: str = "auto"
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""
@@ -165,13 +174,14 @@ def _checked(key: str, value: Any, where: str) -> str | bool | int | tuple[str, 
             where=where,
             remedy="Write search = false to have everything done as the recipe says",
         )
-    if key == "weights":
-        if value in WEIGHTS:
+    if key in _NAMED:
+        known = _NAMED[key]
+        if value in known:
             return str(value)
         raise RecipeError(
-            f"{key} must be one of {', '.join(WEIGHTS)}, not {value!r}",
+            f"{key} must be one of {', '.join(known)}, not {value!r}",
             where=where,
-            remedy='Write weights = "minmax"',
+            remedy=f'Write {key} = "{known[0]}"',
         )
     if key == "calibrator":
         if isinstance(value, str):

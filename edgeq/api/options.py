@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
-from edgeq.recipe import DATA_FREE_SCHEMES, SCHEMES, WEIGHTS, Recipe, load_recipe
+from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
 from edgeq.tuning.budget import Limits
@@ -144,6 +144,12 @@ def resolve_recipe(
             f"scales of weights are not found by {chosen.weights!r}",
             where="weights",
             remedy=nearest(chosen.weights, WEIGHTS),
+        )
+    if chosen.pairs not in PAIRS:
+        raise RecipeError(
+            f"nothing is done about pairs by {chosen.pairs!r}",
+            where="pairs",
+            remedy=nearest(chosen.pairs, PAIRS),
         )
     if chosen.steps and chosen.search:
         raise RecipeError(

@@ -136,6 +136,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         notes=tuple(filter(None, (*_notes(work), *_about(options), found.diagnosis.note))),
         environment=environment(),
         steps=work.found.steps,
+        pairs=plan.pairs,
         budget=None if work.budget is None else _budget_rows(work.budget, options),
     )
 

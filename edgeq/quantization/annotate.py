@@ -96,7 +96,14 @@ def annotate(
         form, reason = regions.form_of(candidate)
         decisions[name] = NodeDecision(name, node.op_type, form, reason, candidate.row.provider)
         writer.add(candidate, form)
-    return Annotations(writer.specs, writer.readers(), regions.absorbed, decisions, regions.fused)
+    return Annotations(
+        writer.specs,
+        writer.readers(),
+        regions.absorbed,
+        decisions,
+        regions.fused,
+        frozenset(writer.paired),
+    )
 
 
 class _SpecWriter:

@@ -2,9 +2,9 @@
 
 x86 without VNNI multiplies unsigned by signed bytes and adds each two neighbouring products in
 16 bits (VPMADDUBSW): a0 * w0 + a1 * w1 saturates at 32767. onnxruntime packs four steps of the
-reduction side by side, in the order of channels last for convolutions
-(onnxruntime/core/mlas/lib/qgemm_kernel_avx2.cpp, core/providers/cpu/quantization/qlinearconv.cc).
-Any two neighbours in that order count here, wherever the packing begins.
+reduction side by side, in the order of channels last for convolutions: the first and the second are
+added, the third and the fourth, and so on (onnxruntime/core/mlas/lib/qgemm_kernel_avx2.cpp,
+core/providers/cpu/quantization/qlinearconv.cc; ``benchmarks/avx2.py`` tries every pair).
 
 An activation is taken for 255, the largest that it can be, whatever is fed. With int8 weights a
 pair is safe when its weights of one sign add up to 128 at most. Where they do not, the scale of
@@ -87,22 +87,29 @@ def rows_in_order(weight: IntArray, order: tuple[int, ...]) -> IntArray:
 
 
 def pair_sums(rows: IntArray) -> IntArray:
-    """Of each two neighbours, the larger magnitude that weights of one sign add up to.
+    """Of each two that are added, the larger magnitude that weights of one sign add up to.
 
     Args:
         rows: Integers [outputs, products], the zero point taken off.
 
     Returns:
-        int64 [outputs, products - 1].
+        int64 [outputs, ceil(products / 2)]; what is left over is a pair with zero.
     """
-    wide = rows.astype(np.int64)
-    up, down = np.maximum(wide, 0), np.maximum(-wide, 0)
-    found: IntArray = np.maximum(up[:, 1:] + up[:, :-1], down[:, 1:] + down[:, :-1])
+    pairs = _paired(rows)
+    found: IntArray = np.maximum(
+        np.maximum(pairs, 0).sum(axis=2), np.maximum(-pairs, 0).sum(axis=2)
+    )
     return found
 
 
+def _paired(rows: IntArray) -> IntArray:
+    """int64 [outputs, pairs, 2]."""
+    wide = np.pad(rows.astype(np.int64), ((0, 0), (0, rows.shape[1] % 2)))
+    return wide.reshape(len(rows), -1, 2)
+
+
 def worst_sum(integers: IntArray, order: tuple[int, ...]) -> int:
-    """The largest magnitude of a0 * w0 + a1 * w1 over all neighbours of a weight."""
+    """The largest magnitude of a0 * w0 + a1 * w1 over all pairs of a weight."""
     sums = pair_sums(rows_in_order(integers, order))
     return int(sums.max(initial=0)) * HIGHEST
 
@@ -190,21 +197,16 @@ def reduction(node: ir.Node, index: int) -> tuple[int, ...] | None:
 
 def _give_way(integers: IntArray, order: tuple[int, ...]) -> IntArray:
     """The integers with the larger of two made smaller wherever both saturate."""
-    others = tuple(axis for axis in range(integers.ndim) if axis not in order)
-    axes = (*others, *order)
-    turned = integers.transpose(axes)
-    rows = turned.reshape(-1, int(np.prod(turned.shape[len(others) :], dtype=np.int64)))
-    rows = rows.astype(np.int64)
-    most = LIMIT // HIGHEST
-    for left in range(rows.shape[1] - 1):
-        pair = rows[:, left : left + 2]
-        excess = np.maximum(pair_sums(pair)[:, 0] - most, 0)
-        larger = np.abs(pair).argmax(axis=1)
-        lines = np.arange(len(rows))
-        chosen = pair[lines, larger]
-        pair[lines, larger] = chosen - np.sign(chosen) * excess
-    back = rows.reshape(turned.shape).transpose(np.argsort(axes))
-    return back.astype(integers.dtype)
+    axes = (*(axis for axis in range(integers.ndim) if axis not in order), *order)
+    rows = rows_in_order(integers, order)
+    pairs = _paired(rows)
+    excess = np.maximum(pair_sums(rows) - LIMIT // HIGHEST, 0)[..., None]
+    larger = np.abs(pairs).argmax(axis=2, keepdims=True)
+    chosen = np.take_along_axis(pairs, larger, axis=2)
+    np.put_along_axis(pairs, larger, chosen - np.sign(chosen) * excess, axis=2)
+    safe = pairs.reshape(len(rows), -1)[:, : rows.shape[1]]
+    shape = [integers.shape[axis] for axis in axes]
+    return safe.reshape(shape).transpose(np.argsort(axes)).astype(integers.dtype)
 
 
 def _with_weights(model: ir.Model, changed: dict[tuple[str, int], Array]) -> ir.Model:

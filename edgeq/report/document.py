@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgeq.graph.interface import Interface
     from edgeq.metrics import Fidelity
+    from edgeq.quantization.pairs import PairNote
     from edgeq.report.blocks import BlockRow
     from edgeq.report.search import BudgetRows
     from edgeq.runtime.latency import LatencyComparison, Timing
@@ -72,6 +73,7 @@ class Report:
         budget: The search for a budget, where one was asked for.
         values: What rounding each value costs, alone.
         parting: The first layer where both models part, where there is one.
+        pairs: Layers of which two products can saturate on some machines of the target.
         blocks: The matrices that are stored in blocks.
     """
 
@@ -97,6 +99,7 @@ class Report:
     budget: BudgetRows | None = None
     values: tuple[ValueFidelity, ...] = ()
     parting: Parting | None = None
+    pairs: tuple[PairNote, ...] = ()
     blocks: tuple[BlockRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +131,10 @@ class Report:
             "steps": [step.to_dict() for step in self.steps],
             **({} if self.budget is None else {"budget": self.budget.to_dict()}),
             **({"blocks": [row.to_dict() for row in self.blocks]} if self.blocks else {}),
+            "pair_sums": [
+                {"name": n.node, "input": n.input, "worst": n.worst, "weights": n.form.value}
+                for n in self.pairs
+            ],
             "environment": dict(self.environment),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from edgeq.quantization.pairs import PairForm
 from edgeq.refinement.steps import STEPS
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ class Choice:
         calibrators: Names of those that may choose ranges, value by value.
         excluded: Nodes that stay float, each with the reason.
         steps: Names of the recovery steps that are taken.
+        pairs: What is done about weights of which two products can saturate.
     """
 
     calibrators: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
     steps: frozenset[str] = frozenset()
+    pairs: PairForm = PairForm.FULL
 
     def with_excluded(self, nodes: Sequence[str], reason: str) -> Choice:
         """The same with further nodes left float."""
@@ -78,6 +81,7 @@ def settled(recipe: Recipe, choice: Choice, seed: int) -> Recipe:
         steps=tuple(step.name for step in STEPS if step.name in choice.steps),
         search=False,
         seed=seed,
+        pairs=choice.pairs.value if choice.pairs is not PairForm.FULL else None,
     )
 
 

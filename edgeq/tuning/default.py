@@ -19,6 +19,7 @@ from edgeq.metrics.fidelity import CLOSE_DB
 from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
+from edgeq.tuning.pairs import first_form, settle_pairs
 from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.trials import StepTrial
 
@@ -91,7 +92,13 @@ def search(
         if found.best is not best:
             notes.append(found.note)
             best = found.best
-    return Search(best, tuple(notes), trials)
+    best, said = settle_pairs(workshop, best)
+    return Search(best, (*notes, *([said] if said else [])), trials)
+
+
+def _start(workshop: Workshop, calibrators: Sequence[str]) -> Choice:
+    """A choice without steps."""
+    return Choice(tuple(calibrators), pairs=first_form(workshop.recipe, workshop.target))
 
 
 def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
@@ -100,7 +107,8 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
     Ranges and steps of the float model do not know which layers are left float in the end.
     """
     recipe = workshop.recipe
-    told = workshop.build(Choice(tuple(calibrators), steps=frozenset(recipe.steps)))
+    begun = _start(workshop, calibrators)
+    told = workshop.build(replace(begun, steps=frozenset(recipe.steps)))
     if not recipe.left_float:
         return told
     known = {node_name(node) for node in nodes(told.floats.model)}
@@ -146,10 +154,11 @@ def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
 
     The mean error that correction takes away can hide all else.
     """
-    best = workshop.build(Choice(tuple(calibrators)))
+    best = workshop.build(_start(workshop, calibrators))
     if len(calibrators) < 2 or not best.ranges:
         return best
-    choices = [Choice(tuple(calibrators)), *(Choice((name,)) for name in calibrators)]
+    alone = [_start(workshop, (name,)) for name in calibrators]
+    choices = [_start(workshop, calibrators), *alone]
     if BIAS.name not in workshop.recipe.skip_steps and workshop.applies(BIAS, best):
         closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
         return workshop.build(replace(closest.choice, steps=frozenset()), like=closest)

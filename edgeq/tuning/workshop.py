@@ -13,6 +13,7 @@ from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
+from edgeq.quantization.pairs import settled
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import choose_ranges, required_kinds
 from edgeq.quantization.resolve import resolve
@@ -113,11 +114,14 @@ class Workshop:
         calibrators = {name: self._calibrators[name] for name in choice.calibrators}
         ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
-        plan = resolve(floats.model, annotations, bounds, weights=self.recipe.weights)
+        plan = resolve(
+            floats.model, annotations, bounds, weights=self.recipe.weights, pairs=choice.pairs
+        )
         if like is not None and _weights_alike(like, choice):
             adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
         else:
             adjusted = self._adjust(floats, plan, choice)
+        adjusted = settled(adjusted, plan)
         model = insert(adjusted, plan)
         found = self._references.compare(self.open(model))
         built = Candidate(choice, floats, adjusted, model, plan, ranges, found.result())
@@ -252,6 +256,7 @@ def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
     """Whether the layers that both quantize have the same weights and biases."""
     coupled = any(step.coupled and step.name in choice.steps for step in steps.STEPS)
     same_steps = candidate.choice.steps == choice.steps
+    same_steps &= candidate.choice.pairs is choice.pairs
     return same_steps and not coupled and candidate.choice.calibrators == choice.calibrators
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeq.quantization.pairs import PairForm
 from edgeq.quantization.plan import NodeForm
 
 if TYPE_CHECKING:
@@ -51,10 +52,22 @@ def warnings_about(
         *_about_outputs(outputs, layers),
         *_about_coverage(coverage),
         *_about_unseen(plan),
+        *_about_pairs(plan),
         *_about_latency(latency, coverage, times),
         *_about_size(size_ratio),
     ]
     return tuple(found)
+
+
+def _about_pairs(plan: QuantPlan | None) -> Iterator[str]:
+    notes = [] if plan is None else [n for n in plan.pairs if n.form is PairForm.FULL]
+    layers = list(dict.fromkeys(note.node for note in sorted(notes, key=lambda n: -n.worst)))
+    if layers:
+        yield (
+            f"On x86 without VNNI (before 2019) sums of two products can saturate in "
+            f"{len(layers)} layers, such as {layers[0]}: results differ there. Keeping them from "
+            "it costs accuracy; for such machines quantize with --target x86-avx2"
+        )
 
 
 def _about_samples(samples: int | None) -> Iterator[str]:

@@ -60,6 +60,7 @@ def test_auto_is_as_close_as_every_calibrator_alone():
     model = chain()
     samples = graphs.feeds(model, 4)
     shop = workshop(model, samples, "auto")
+    shop.recipe = shop.recipe.with_changes(pairs="full")
     names = tuple(calibrators_for("auto"))
     best = search(shop, names, shares(count_macs(model, samples[0]))).best
     alone = [shop.build(Choice((name,))).sqnr_db for name in names]

@@ -80,3 +80,18 @@ def test_the_steepest_falls_come_first_and_rises_do_not_count():
 def test_a_result_that_is_not_smaller_is_told(ratio, told):
     said = warnings_about(GOOD, None, (), (), None, None, size_ratio=ratio)
     assert any("times as large" in sentence for sentence in said) is told
+
+
+def test_layers_that_can_saturate_are_warned_of():
+    from edgeq.quantization.pairs import PairForm, PairNote
+    from edgeq.quantization.plan import QuantPlan
+
+    notes = (
+        PairNote("small", 1, 40000, PairForm.FULL),
+        PairNote("large", 1, 60000, PairForm.FULL),
+        PairNote("mended", 1, 64000, PairForm.NARROW),
+    )
+    (found,) = warnings_about({}, None, (), (), None, QuantPlan(pairs=notes))
+    assert "2 layers, such as large" in found
+    assert "--target x86-avx2" in found
+    assert not warnings_about({}, None, (), (), None, QuantPlan(pairs=notes[2:]))
