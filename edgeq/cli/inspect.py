@@ -203,7 +203,8 @@ def _sizes(found: ModelSizes) -> RenderableType:
     from edgeq.weight_only.sizes import FORMS
 
     rest = len(found.matrices) - _MATRICES
-    title = f"Size of the weights, and bits for each, scales included{f' (and {rest} more matrices)' if rest > 0 else ''}"
+    others = f" (and {rest} more matrices)" if rest > 0 else ""
+    title = f"Size of the weights, and bits for each, scales included{others}"
     made = table(title, "read by", "shape", *FORMS, numbers=("shape", *FORMS))
     for each in found.matrices[:_MATRICES]:
         cells = [f"{file_size(each.bytes[form])}\n{each.bits(form):.4g} bits" for form in FORMS]

@@ -19,7 +19,7 @@ from edgeq.metrics.fidelity import CLOSE_DB
 from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
-from edgeq.tuning.pairs import first_form, settle_pairs
+from edgeq.tuning.settle_pairs import first_form, settle_pairs
 from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.trials import StepTrial
 

@@ -13,7 +13,7 @@ from edgeq.quantization.pairs import LIMIT, PairForm, reduction, worst_sum
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
-from edgeq.tuning import pairs
+from edgeq.tuning import settle_pairs
 from edgeq.tuning.candidate import Choice, settled
 from edgeq.tuning.default import search
 from edgeq.tuning.workshop import Workshop
@@ -59,8 +59,8 @@ def test_a_portable_model_is_safe_where_that_costs_little():
 
 
 def test_a_portable_model_keeps_8_bits_where_accuracy_forbids(monkeypatch):
-    monkeypatch.setattr(pairs, "ENOUGH_DB", 500.0)
-    monkeypatch.setattr(pairs, "ALLOWED_DB", -10.0)
+    monkeypatch.setattr(settle_pairs, "ENOUGH_DB", 500.0)
+    monkeypatch.setattr(settle_pairs, "ALLOWED_DB", -10.0)
     best = found("cpu").best
     assert best.choice.pairs is PairForm.FULL
     assert saturating(best) == 2
@@ -70,8 +70,8 @@ def test_a_portable_model_keeps_8_bits_where_accuracy_forbids(monkeypatch):
 @pytest.mark.parametrize("allowed", [True, False])
 def test_for_avx2_no_pair_is_ever_left(monkeypatch, allowed):
     if not allowed:
-        monkeypatch.setattr(pairs, "ENOUGH_DB", 500.0)
-        monkeypatch.setattr(pairs, "ALLOWED_DB", -10.0)
+        monkeypatch.setattr(settle_pairs, "ENOUGH_DB", 500.0)
+        monkeypatch.setattr(settle_pairs, "ALLOWED_DB", -10.0)
     best = found("x86-avx2").best
     assert best.choice.pairs is (PairForm.NARROW if allowed else PairForm.UNSIGNED)
     assert saturating(best) == 0
