@@ -57,6 +57,7 @@ def _ours() -> list[Candidate]:
         *(sized("w4", size) for size in ("32", "64", "128")),
         sized("w4", "64", "--method", "k-quant"),
         *(sized("w2", size) for size in ("32", "64")),
+        Candidate("dynamic", ("--scheme", "dynamic")),
     ]
 
 

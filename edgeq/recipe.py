@@ -15,10 +15,10 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMES = ("int8", "w8", "w4", "w2")
+SCHEMES = ("int8", "w8", "w4", "w2", "dynamic")
 """The schemes that work today."""
 
-DATA_FREE_SCHEMES = ("w8", "w4", "w2")
+DATA_FREE_SCHEMES = ("w8", "w4", "w2", "dynamic")
 """Those that find no ranges of activations, and so need no samples."""
 
 WEIGHTS = ("minmax", "mse")

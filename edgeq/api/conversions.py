@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeq.errors import RecipeError
+from edgeq.quantization.plan import NodeForm
 from edgeq.report.blocks import BlockRow
+from edgeq.weight_only.dynamic import quantize_dynamically
 from edgeq.weight_only.moments import InputMoments
 from edgeq.weight_only.scheme import SCHEME_BITS
 from edgeq.weight_only.storing import store_in_blocks
@@ -30,15 +32,17 @@ class Ground:
     """What a conversion works on.
 
     Attributes:
-        model: A prepared model; changed in place.
+        model: A prepared model, which may be changed.
         options: What is asked for.
         samples: Samples to learn from; empty without data.
+        proof: Samples that the model runs on, random ones without data.
         progress: Called with what is done, and how much there is.
     """
 
     model: ir.Model
     options: Options
     samples: Sequence[Sample]
+    proof: Sequence[Sample]
     progress: Callable[[int, int | None], None]
 
 
@@ -47,12 +51,14 @@ class Converted:
     """What a conversion did.
 
     Attributes:
+        model: What came out.
         method: How, for the report.
         decisions: What became of each node that multiplies.
         notes: What the user should hear.
         rows: What became of each matrix that is stored in blocks.
     """
 
+    model: ir.Model
     method: str
     decisions: tuple[NodeDecision, ...]
     notes: tuple[str, ...] = ()
@@ -61,7 +67,7 @@ class Converted:
 
 Conversion: TypeAlias = Callable[[Ground], Converted]
 
-MINIMUM_OPSETS: Final[dict[str, int]] = {}
+MINIMUM_OPSETS: Final = {"dynamic": 11}
 """The opset that a scheme needs, where it needs one."""
 
 
@@ -77,7 +83,22 @@ def _in_blocks(ground: Ground) -> Converted:
         moments = InputMoments(reference, tables, ground.samples, threads=options.threads)
     found = store_in_blocks(ground.model, scheme, options.recipe, moments, ground.progress)
     rows = tuple(_row(table) for table in found.tables)
-    return Converted(scheme.method, found.decisions, (*_notes(rows),), rows)
+    return Converted(ground.model, scheme.method, found.decisions, (*_notes(rows),), rows)
+
+
+def _dynamic(ground: Ground) -> Converted:
+    options = ground.options
+    made, found = quantize_dynamically(
+        ground.model, options.target, options.recipe, ground.proof,
+        threads=options.threads, progress=ground.progress,
+    )  # fmt: skip
+    counts = Counter(d.form for d in found.decisions)
+    told = f"{counts[NodeForm.DYNAMIC]} nodes quantize their input with one scale while running"
+    blocks = sum(d.form is NodeForm.BLOCKS and d.op_type != "Gather" for d in found.decisions)
+    if blocks:
+        told += f", {blocks} with a scale for each block: their inputs have outliers"
+    rows = tuple(_row(table) for table in found.tables)
+    return Converted(made, "dynamic", found.decisions, (told, *_notes(rows)), rows)
 
 
 def _row(table: StoredTable) -> BlockRow:
@@ -110,5 +131,8 @@ def _notes(rows: Sequence[BlockRow]) -> Sequence[str]:
     ]
 
 
-CONVERSIONS: Final[dict[str, Conversion]] = dict.fromkeys(SCHEME_BITS, _in_blocks)
+CONVERSIONS: Final[dict[str, Conversion]] = {
+    **dict.fromkeys(SCHEME_BITS, _in_blocks),
+    "dynamic": _dynamic,
+}
 """By scheme."""

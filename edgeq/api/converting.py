@@ -110,11 +110,15 @@ def convert(
     with stages.stage("quantize"):
         macs = count_macs(prepared.model, samples.kept[0])
         ground = Ground(
-            prepared.model.clone(), options, samples.kept if samples.seen else (), progress.samples
+            prepared.model.clone(),
+            options,
+            samples.kept if samples.seen else (),
+            samples.kept,
+            progress.samples,
         )
         made = CONVERSIONS[options.scheme](ground)
         _require_reached(made, options)
-        final = finished(ground.model, loaded.model)
+        final = finished(made.model, loaded.model)
     work = _Work(loaded, prepared, samples, macs, made, final)
     report = _report(work, options, evaluation, stages)
     return QuantizationResult(final, QuantPlan(decisions=made.decisions), report, options.recipe)

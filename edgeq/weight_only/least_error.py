@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeq.weight_only.blocks import BlockGrid, usable_scale
-from edgeq.weight_only.nearest import affine_grid, covering_grid, symmetric_grid
+from edgeq.weight_only.nearest import affine_grid, covering_grid, covering_scale, symmetric_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,10 +71,12 @@ def _larger_first(rows: FloatArray) -> FloatArray:
 
 def _candidates(rows: FloatArray, spec: BlockSpec) -> Iterator[BlockGrid]:
     if spec.symmetric:
-        scale = covering_grid(rows, spec).scale
+        scale = covering_scale(rows, spec)
         for sign, factor in itertools.product((1.0, -1.0), _STRETCHED[spec.bits]):
             yield symmetric_grid(scale * np.float32(sign * factor), spec)
         return
+    # Weights that were on a grid around zero before, as of a model from elsewhere, stay on it.
+    yield symmetric_grid(covering_scale(rows, spec), spec)
     low = np.minimum(rows.min(axis=-1), 0.0)
     high = np.maximum(rows.max(axis=-1), 0.0)
     for below, above in itertools.product(_KEPT[spec.bits], repeat=2):

@@ -22,9 +22,14 @@ def covering_grid(rows: FloatArray, spec: BlockSpec) -> BlockGrid:
             greatest magnitude takes it, and the scale is negative where that is positive.
     """
     if spec.symmetric:
-        return symmetric_grid(_extreme(rows) / -spec.middle, spec)
+        return symmetric_grid(covering_scale(rows, spec), spec)
     low, high = rows.min(axis=-1), rows.max(axis=-1)
     return affine_grid(np.minimum(low, 0.0), np.maximum(high, 0.0), spec)
+
+
+def covering_scale(rows: FloatArray, spec: BlockSpec) -> FloatArray:
+    """Scales [rows, blocks] by which the greatest magnitude takes the integer 0."""
+    return np.asarray(_extreme(rows) / -spec.middle, np.float32)
 
 
 def symmetric_grid(scale: FloatArray, spec: BlockSpec) -> BlockGrid:

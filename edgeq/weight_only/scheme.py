@@ -24,7 +24,7 @@ FORMATS: Final = (OPERATOR, STANDARD)
 """``operator``: onnxruntime's MatMulNBits and GatherBlockQuantized. ``qdq``: DequantizeLinear of
 the ONNX standard, opset 21."""
 
-DEFAULT_SIZES: Final = {8: 128, 4: 32, 2: 32}
+DEFAULT_SIZES: Final = {8: 32, 4: 32, 2: 32}
 """Weights in a block where nobody says (docs/weight_only.md has the measurements)."""
 
 _SMALL_SHARE: Final = 0.05

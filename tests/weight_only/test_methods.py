@@ -81,3 +81,16 @@ def test_a_method_that_needs_data_says_so():
         applicable("gtpq", has_data=True)
     assert "gptq" not in applicable("auto", has_data=False)
     assert "gptq" in applicable("auto", has_data=True)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_weights_that_are_on_a_grid_already_stay_on_it(symmetric):
+    generator = np.random.default_rng(3)
+    codes = generator.integers(2, 15, (40, 2, 32))
+    codes[:, :, 7] = 0
+    scale = generator.uniform(0.01, 0.1, (40, 2, 1))
+    weights = ((codes - 8) * scale).reshape(40, 64).astype(np.float32)
+    moment = np.cov(generator.standard_normal((64, 500)))
+    for method in ("k-quant", "gptq"):
+        stored = quantize_rows(weights, BlockSpec(4, 32, symmetric), method, moment)
+        assert relative_error(weights, stored) < 1e-10
