@@ -15,10 +15,10 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMES = ("int8", "w8", "w4", "w2", "dynamic")
+SCHEMES = ("int8", "w8", "w4", "w2", "dynamic", "fp16")
 """The schemes that work today."""
 
-DATA_FREE_SCHEMES = ("w8", "w4", "w2", "dynamic")
+DATA_FREE_SCHEMES = ("w8", "w4", "w2", "dynamic", "fp16")
 """Those that find no ranges of activations, and so need no samples."""
 
 WEIGHTS = ("minmax", "mse")

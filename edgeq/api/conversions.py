@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeq.errors import RecipeError
+from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.dynamic import quantize_dynamically
@@ -101,6 +102,13 @@ def _dynamic(ground: Ground) -> Converted:
     return Converted(made, "dynamic", found.decisions, (told, *_notes(rows)), rows)
 
 
+def _half(ground: Ground) -> Converted:
+    decisions = convert_to_half(ground.model, ground.options.recipe)
+    count = sum(d.form is NodeForm.HALF for d in decisions)
+    told = f"{count} of {len(decisions)} nodes on floats compute in float16, the others in float32"
+    return Converted(ground.model, "none", decisions, (told,))
+
+
 def _row(table: StoredTable) -> BlockRow:
     return BlockRow(
         name=table.name,
@@ -134,5 +142,6 @@ def _notes(rows: Sequence[BlockRow]) -> Sequence[str]:
 CONVERSIONS: Final[dict[str, Conversion]] = {
     **dict.fromkeys(SCHEME_BITS, _in_blocks),
     "dynamic": _dynamic,
+    "fp16": _half,
 }
 """By scheme."""

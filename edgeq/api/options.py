@@ -101,6 +101,10 @@ def resolve_options(
             where="max_trials or time_limit",
             remedy="Leave the limit out, or write search = true in the recipe",
         )
+    in_blocks = resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data)
+    profile = target_named(target)
+    if scheme in DATA_FREE_SCHEMES:
+        _require_operators(profile, scheme, in_blocks)
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
@@ -109,8 +113,8 @@ def resolve_options(
         )
     limits = Limits(Limits().trials if max_trials is None else max_trials, time_limit)
     return Options(
-        target_named(target), chosen, threads, validate, thresholds, evaluation, metric,
-        limits, scheme, resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data),
+        profile, chosen, threads, validate, thresholds, evaluation, metric,
+        limits, scheme, in_blocks,
     )  # fmt: skip
 
 
@@ -165,6 +169,19 @@ def resolve_recipe(
         )
     taken = tuple(step for step in chosen.steps if step not in chosen.skip_steps)
     return chosen.with_changes(steps=taken)
+
+
+def _require_operators(target: TargetProfile, scheme: str, blocks: BlockScheme | None) -> None:
+    """Refuse to write operators of onnxruntime for a program that has none of them."""
+    standard = scheme == "fp16" or (blocks is not None and blocks.format == STANDARD)
+    if not (standard or target.contrib_operators):
+        raise RecipeError(
+            f"target {target.name} has no operators of onnxruntime's own, which {scheme} consists "
+            "of",
+            where="--target",
+            remedy="Take --format qdq with w8 or w4, or a target that runs onnxruntime's CPU "
+            "provider",
+        )
 
 
 def _require_nothing_to_search(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
-PLANNED_SCHEMES = ("a16w8", "fp16", "bf16", "fp8")
+PLANNED_SCHEMES = ("a16w8", "bf16", "fp8")
 """Part of the command line's contract, and still to come."""
 
 _REMEDY = (

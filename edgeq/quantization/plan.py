@@ -23,6 +23,7 @@ class NodeForm(enum.Enum):
     STATIC = "static"
     DYNAMIC = "dynamic"
     BLOCKS = "blocks"
+    HALF = "half"
     FLOAT = "float"
     ABSORBED = "absorbed"
 

@@ -186,7 +186,7 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
             "int8": coverage.int8,
             "int16": 0,
             "nbits": coverage.nbits,
-            "fp16": 0,
+            "fp16": coverage.half,
             "float": coverage.float_,
         },
         "total": coverage.total,

@@ -140,7 +140,7 @@ def _coverage_rows(report: Report) -> Iterator[tuple[str, str]]:
         else counted(coverage.leftover_qdq, "leftover Q/DQ node")
     )
     yield (
-        "integers",
+        "float16" if coverage.half else "integers",
         f"{coverage.ratio:.1%} of {amount(coverage.total)} multiply-accumulates, {found}",
     )
 

@@ -54,6 +54,7 @@ class Coverage:
         boundary_crossings: Conversions between float and integers in one run.
         promised: Whether this is what the target profile promises, for a target that is another
             program; otherwise it was read from what onnxruntime runs.
+        half: In nodes of float16; whether the machine has kernels for them is its own affair.
     """
 
     int8: int
@@ -63,16 +64,17 @@ class Coverage:
     leftover_qdq: int
     boundary_crossings: int
     promised: bool = False
+    half: int = 0
 
     @property
     def total(self) -> int:
         """All multiply-accumulates."""
-        return self.int8 + self.nbits + self.float_
+        return self.int8 + self.nbits + self.half + self.float_
 
     @property
     def ratio(self) -> float:
-        """The fraction in integers; 1 for a model that multiplies nothing."""
-        return (self.int8 + self.nbits) / self.total if self.total else 1.0
+        """The fraction in integers or float16; 1 for a model that multiplies nothing."""
+        return (self.int8 + self.nbits + self.half) / self.total if self.total else 1.0
 
 
 def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
@@ -137,11 +139,13 @@ def measure(
     decisions = {decision.node: decision for decision in plan.decisions} if plan else {}
     op_types = {node_name(node): node.op_type for node in nodes(quantized)}
     kernel_of = _kernels(executed, quantized)
-    totals = {"int8": 0, "nbits": 0, "float": 0}
+    totals = {"int8": 0, "nbits": 0, "half": 0, "float": 0}
     floats = []
     for name, count in counted.items():
         kernel = kernel_of.get(name, "")
         kind = "int8" if kernel in INT8_COMPUTE else "nbits" if kernel in NBITS_COMPUTE else "float"
+        if kind == "float" and _is_half(decisions.get(name)):
+            kind = "half"
         totals[kind] += count or 0
         if kind == "float" and count != 0:
             floats.append(_float_node(name, count, decisions.get(name), kernel, op_types))
@@ -154,7 +158,12 @@ def measure(
         tuple(floats),
         executed.leftover_qdq,
         executed.leftover_qdq + dynamic,
+        half=totals["half"],
     )
+
+
+def _is_half(decision: NodeDecision | None) -> bool:
+    return decision is not None and decision.form is NodeForm.HALF
 
 
 def promise(

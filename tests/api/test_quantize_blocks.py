@@ -115,3 +115,12 @@ def test_a_metric_is_held_against_a_budget():
     )  # fmt: skip
     assert result.passed
     assert result.report.metric.name == "cosine"
+
+
+def test_a_target_without_onnxruntimes_operators_takes_the_standard_form():
+    with pytest.raises(RecipeError, match="--format qdq"):
+        edgeq.quantize("missing.onnx", scheme="w4", target="tensorrt")
+    result = edgeq.quantize(
+        perceptron(), scheme="w4", target="tensorrt", weight_format="qdq", validate=False, threads=1
+    )
+    assert result.passed
