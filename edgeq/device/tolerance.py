@@ -96,7 +96,7 @@ HALF_RELATIVE: Final = 1e-2
 CLASS_OUTLIERS: Final = 0.01
 """Fraction of whole numbers (classes, places) that may differ where near ties decide them."""
 
-MARGIN: Final = 4.0
+MARGIN: Final = 2.0
 """How often the measured effect of other roundings is allowed."""
 
 _BY_OP: Final[Mapping[str, Fact]] = {op: fact for fact in FACTS for op in fact.op_types}
@@ -167,15 +167,16 @@ def ways(executed: ir.Model) -> dict[str, Way]:
     return {o.name or "": found.get(o, Way()) for o in executed.graph.outputs}
 
 
-def tolerance(way: Way, dtype: str, largest: float, unfused: float) -> Tolerance:
+def tolerance(way: Way, dtype: str, largest: float, effect: float) -> Tolerance:
     """What to hold an output to.
 
     Args:
         way: What lies on the way to it.
         dtype: Name of its numpy dtype.
         largest: Largest finite absolute value that is expected.
-        unfused: Largest difference when the same model runs without onnxruntime's fusions, that is
-            with every rounding in another place; used where roundings travel on.
+        effect: Largest difference when the same model runs here with roundings in other places:
+            without onnxruntime's fusions, and with noise behind float arithmetic. Used where
+            roundings travel on.
     """
     because = tuple(sorted(way.inexact))
     if not because:
@@ -185,9 +186,16 @@ def tolerance(way: Way, dtype: str, largest: float, unfused: float) -> Tolerance
     relative = max(way.relative, HALF_RELATIVE if dtype == "float16" else 0.0)
     absolute = relative * largest + way.steps * way.step
     if way.flips:
-        absolute = max(absolute, FLOAT_RELATIVE * largest, MARGIN * unfused)
+        absolute = max(absolute, FLOAT_RELATIVE * largest, MARGIN * effect)
         return Tolerance("flips", absolute, 0.0, because)
     return Tolerance("step" if way.steps else "float", absolute, 0.0, because)
+
+
+def uncertain(executed: ir.Model) -> Iterator[ir.Value]:
+    """Values that processors compute differently in float: where noise has to go."""
+    for node in executed.graph:
+        if any(fact(each).kind is Kind.FLOAT for each in (node, *_inner(node))):
+            yield from node.outputs
 
 
 def fact(node: ir.Node) -> Fact:
