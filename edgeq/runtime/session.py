@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from edgeq.types import Array, Sample
 
-_SERIALIZED_LIMIT = 1_800_000_000
-"""Bytes of tensors up to which a model is handed over in memory; protobuf ends at 2 GiB."""
+_SERIALIZED_LIMIT = 256_000_000
+"""Bytes of tensors up to which a model is handed over in memory: as a message it exists twice more
+before onnxruntime has a copy of its own, while data in a file is mapped by it."""
 
 _FATAL_ONLY = 4
 
