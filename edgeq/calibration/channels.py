@@ -94,8 +94,9 @@ class ChannelTracker:
             self.drop()
             return
         lows, highs = (each.reshape(-1, layout.count) for each in (minima, maxima))
-        np.minimum(self._minimum, lows[0] if len(lows) == 1 else lows.min(axis=0), self._minimum)
-        np.maximum(self._maximum, highs[0] if len(highs) == 1 else highs.max(axis=0), self._maximum)
+        low, high = (lows[0], highs[0]) if len(lows) == 1 else (lows.min(axis=0), highs.max(axis=0))
+        np.minimum(self._minimum, low, out=self._minimum)
+        np.maximum(self._maximum, high, out=self._maximum)
 
     def within(self, array: Array) -> int | None:
         """Elements of one channel, where channels of the array lie behind each other."""

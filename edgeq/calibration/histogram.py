@@ -8,23 +8,20 @@ Bins are allocated in blocks of 128, one block for each sign and exponent that o
 activation needs 40 blocks of 1 KiB.
 
 Of a large array an evenly spaced part is counted, each element for all those that its stride
-skipped; and its tails element by element. A tail is read from the stretches of the array with the
-greatest maxima (the least minima): beyond the least of those maxima there is nothing that they do
-not hold.
+skipped; and its tails element by element: see :mod:`edgeq.calibration.subsampling`.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+import struct
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.calibration.numbers import NumberCounter
+from edgeq.calibration.subsampling import Tails, stride_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,21 +33,9 @@ _BLOCKS = 512
 _FEW = 2**13
 """Keys up to which sorting them is faster than counting over all bins there are."""
 
-_STRETCHES = ((2**16, 32, 256), (2**17, 32, 512), (2**19, 128, 2048), (2**62, 128, 4096))
-"""Up to so many elements of an array: how long its stretches are, and how many elements there are
-to one stretch that is read. Of smaller arrays more is read: there is less of them to know the rest
-from, and it costs less."""
-
-DENSE = 8
-"""Samples of which as many elements are counted as the limit says, those with the least indices."""
-
-_SPARSER = 4
-"""Of others that part of it."""
-
-_SHORTEST = 16
-"""Elements of a stretch within a channel, at least."""
-
 _SIGN = 0x8000
+_FLOAT, _BITS = struct.Struct("=f"), struct.Struct("=I")
+_SMALLEST_NORMAL = 2.0**-126
 _HALVES = np.dtype(
     {
         "names": ["upper"],
@@ -112,49 +97,12 @@ class Histogram:
         return min(max(low + inside * (high - low), low), high)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Tails:
-    """The stretches of an array in which its extremes are; see :func:`stretches`.
-
-    Where there are none to be read, or none beyond zero on one side, arrays are empty.
-
-    Attributes:
-        below: The stretches with the least minima, float32 of any shape.
-        above: Those with the greatest maxima.
-        minima: Of the stretches below, float32 [top].
-        maxima: Of the stretches above, float32 [top].
-    """
-
-    below: NDArray[np.float32]
-    above: NDArray[np.float32]
-    minima: NDArray[np.float32]
-    maxima: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, values: NDArray[np.float32], limit: int, within: int | None = None) -> Tails:
-        """Those of an array.
-
-        Args:
-            values: Finite float32, C-contiguous, one dimension.
-            limit: As for :class:`BinCounter`.
-            within: As for :func:`stretches`.
-        """
-        length, top = stretches(values.size, limit, within)
-        if not top:
-            nothing = np.zeros(0, np.float32)
-            return cls(nothing, nothing, nothing, nothing)
-        rows = values.reshape(-1, length)
-        minima, maxima = rows.min(axis=1), rows.max(axis=1)
-        least = np.argpartition(minima, top - 1)[:top]
-        most = np.argpartition(maxima, -top)[-top:]
-        return cls(rows[least], rows[most], minima[least], maxima[most])
-
-
 class BinCounter:
     """Counts elements into logarithmic bins; the growing side of :class:`Histogram`.
 
     Args:
-        limit: Elements of one array that are counted, about; see :func:`coprime_stride`.
+        limit: Elements of one array that are counted, about; see
+            :func:`~edgeq.calibration.subsampling.stride_in`.
     """
 
     __slots__ = ("_counts", "_numbers", "_pending", "_pending_size", "_slots", "_used", "limit")
@@ -180,14 +128,14 @@ class BinCounter:
             sample_index: Shifts the first element that is counted, so that no position of the
                 tensor is skipped in every sample.
             values: Finite float32, C-contiguous, one dimension, not empty.
-            within: As for :func:`stretches`.
+            within: As for :func:`~edgeq.calibration.subsampling.stretches`.
         """
         stride = stride_in(sample_index, values.size, self.limit)
-        part = values[sample_index % stride :: stride]
         if stride == 1:
-            self._count(part, 1)
-        else:
-            self.add_part(sample_index, values.size, part, Tails.of(values, self.limit, within))
+            self._count(values, 1)
+            return
+        tails = Tails.of(values, self.limit, within)
+        self.add_part(sample_index, values.size, values[sample_index % stride :: stride], tails)
 
     def add_part(
         self, sample_index: int, size: int, part: NDArray[np.float32], tails: Tails
@@ -198,18 +146,21 @@ class BinCounter:
             sample_index: As for :meth:`add`.
             size: Elements of the whole array, at least 1.
             part: The evenly spaced ones: finite float32, one dimension.
-            tails: As :meth:`Tails.of` finds them; either side may be left out where it is empty.
+            tails: As :meth:`Tails.of` finds them; either side may be left out where it is empty,
+                and both where the part is the whole array.
         """
         stride = stride_in(sample_index, size, self.limit)
         self._count(part, stride)
+        if stride == 1:
+            return
         if tails.above.size:
             bound = _beyond(float(tails.maxima.min()))
-            self._count(_at_least(bound, part), -stride)
-            self._count(_at_least(bound, tails.above), 1)
+            self._count(_where(part, part >= bound), -stride)
+            self._count(_where(tails.above, tails.above >= bound), 1)
         if tails.below.size:
-            bound = _beyond(-float(tails.minima.max()))
-            self._count(_at_most(-bound, part), -stride)
-            self._count(_at_most(-bound, tails.below), 1)
+            bound = -_beyond(-float(tails.minima.max()))
+            self._count(_where(part, part <= bound), -stride)
+            self._count(_where(tails.below, tails.below <= bound), 1)
 
     def add_all(self, values: NDArray[np.float32]) -> None:
         """Count arrays of at most ``limit`` elements each, laid one behind the other."""
@@ -346,111 +297,20 @@ class BinCounter:
             self._counts = grown
 
 
-@lru_cache(maxsize=4096)
-def coprime_stride(size: int, limit: int) -> int:
-    """The stride that counts nearest to ``limit`` elements and has no factor of ``size``.
-
-    By their ratio, and no more than twice as many.
-
-    Sharing no factor with the number of elements, it shares none with any dimension: walking a
-    C-ordered array, it meets all indices of every dimension equally often instead of the same
-    few channels again and again.
-
-    The error: for elements in random order, a fraction F is estimated from m counted elements
-    with a standard deviation of at most sqrt(F (1 - F) / m); the greatest error over all
-    fractions exceeds sqrt(ln(2 / d) / (2 m)) with a probability below d (Dvoretzky-Kiefer-
-    Wolfowitz inequality with Massart's constant; sampling without replacement is no worse). With
-    2**15 counted and d = 1e-6 that is 1.5 % for one sample and 0.53 % for 8; with a third of it,
-    2.6 % and 0.92 %.
-
-    Args:
-        size: Number of elements.
-        limit: Elements to count, about.
-
-    Returns:
-        1 where all elements are counted.
-    """
-    if size <= limit:
-        return 1
-    fitting = (k for k in itertools.count(-(-size // (2 * limit))) if math.gcd(k, size) == 1)
-    below = list(itertools.takewhile(lambda k: k * limit < size, fitting))[-1:]
-    above = next(k for k in itertools.count(-(-size // limit)) if math.gcd(k, size) == 1)
-    return min([*below, above], key=lambda k: abs(math.log(k * limit / size)))
+def _where(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The values under a mask, one dimension; of few that is faster than indexing by the mask."""
+    return values.ravel().compress(mask.ravel())
 
 
-def stride_in(sample_index: int, size: int, limit: int) -> int:
-    """The stride of a sample: the first ones are counted densely, others with a quarter of that.
-
-    What lies inside of the tails is known as well as from the first samples alone, and better with
-    each further one. Neither depends on what other samples were seen.
-
-    Args:
-        sample_index: Of the sample.
-        size: Number of elements.
-        limit: As for :func:`coprime_stride`.
-
-    Returns:
-        1 where all elements are counted, in all samples alike.
-    """
-    stride = coprime_stride(size, limit)
-    if stride == 1 or sample_index < DENSE:
-        return stride
-    return coprime_stride(size, max(limit // _SPARSER, 1))
-
-
-@lru_cache(maxsize=4096)
-def stretches(size: int, limit: int, within: int | None = None) -> tuple[int, int]:
-    """How an array is cut to find its tails, and how many of the pieces are read.
-
-    As many of its greatest elements are counted one by one as pieces are read, at least, and of its
-    least; more where large elements lie together, as they do.
-
-    Args:
-        size: Number of elements.
-        limit: Elements to count at most.
-        within: Elements of one channel, where channels lie behind each other: the length divides
-            it if it :func:`is_divisible`, and the extrema of channels are those of their pieces.
-
-    Returns:
-        Length of a piece, which divides the size; and the number of pieces to read, 0 where all
-        elements are counted anyway, or no length near to the wanted one divides the size.
-    """
-    if coprime_stride(max(size, 1), limit) == 1:
-        return max(size, 1), 0
-    wanted, part = next((length, part) for most, length, part in _STRETCHES if size <= most)
-    if within is not None and is_divisible(within):
-        fitting = [n for n in range(_SHORTEST, 2 * wanted + 1) if within % n == 0]
-    else:
-        fitting = [n for n in range(wanted // 2, 2 * wanted + 1) if size % n == 0]
-    if not fitting:
-        return size, 0
-    length = min(fitting, key=lambda n: (abs(math.log2(n / wanted)), n))
-    return length, min(max(size // part, 1), size // length)
-
-
-@lru_cache(maxsize=4096)
-def is_divisible(within: int) -> bool:
-    """Whether pieces of whatever size are wanted can be parts of a channel of so many elements."""
-    return any(within % length == 0 for length in range(_SHORTEST, 2 * _STRETCHES[0][1] + 1))
-
-
-def _at_least(bound: np.float32, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ravel(values)[np.flatnonzero(values >= bound)]
-
-
-def _at_most(bound: np.float32, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ravel(values)[np.flatnonzero(values <= bound)]
-
-
-def _beyond(bound: float) -> np.float32:
+def _beyond(bound: float) -> float:
     """Upper edge of the bin of a bound, a normal number.
 
     Where subnormal numbers are flushed to zero, as a runtime may ask for, zeros would lie beyond a
     subnormal one.
     """
-    normal = max(bound, float(np.finfo(np.float32).smallest_normal))
-    key = int(_keys(np.array([normal], np.float32))[0])
-    return np.float32(np.array([(key + 1) << 16], np.uint32).view(np.float32)[0])
+    (bits,) = _BITS.unpack(_FLOAT.pack(max(bound, _SMALLEST_NORMAL)))
+    (edge,) = _FLOAT.unpack(_BITS.pack((bits >> 16) + 1 << 16))
+    return float(edge)
 
 
 def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.histogram import (
+from edgeq.calibration.subsampling import (
     Tails,
     coprime_stride,
+    counted_whole,
     is_divisible,
     stretches,
     stride_in,
@@ -119,7 +120,7 @@ class InnerValues:
             name: by_output[output]
             for name, output in exposed.outputs.items()
             # What an If hands up may be empty, and the least of nothing is an error.
-            if name == output and is_large(by_output[output], limit)
+            if name == output and is_large(by_output[output], counted_whole(limit))
         }
         reduced = condense(
             exposed.model,
@@ -224,7 +225,7 @@ class InnerValues:
             step = coprime_stride(max(size, 1), self._limit)
             length, top = stretches(size, self._limit, one.within)
             # One stretch of all where there is no other: the extrema are still asked for.
-            cut = (length, max(top, 1)) if step > 1 else None
+            cut = (length, max(top, 1)) if size > counted_whole(self._limit) else None
             self._feed(self._plan, one, 0, step, cut)
             self._steps.append((one, size))
         return self._plan
@@ -273,7 +274,7 @@ class InnerValues:
         for (name, one), size in zip(self._condensed.items(), sizes, strict=True):
             part, stride = _floats(results[one.part]), stride_in(index, max(size, 1), self._limit)
             low, high = results[one.minimum], results[one.maximum]
-            if whole or stride == 1:
+            if whole or size <= counted_whole(self._limit):
                 # What is at hand whole was not cut into stretches.
                 tails = Tails.of(part, self._limit, one.within)
                 low, high = (low, high) if one.channels else (part, part)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.calibration.statistics import DEFAULT_LIMIT, Statistics
+from edgeq.calibration.subsampling import counted_whole
 from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Observed:
             summaries: Further values.
         """
         for name, array in arrays.items():
-            if array.size * 2 <= _WAITING and array.dtype == np.float32:
+            if array.size <= counted_whole(DEFAULT_LIMIT) and array.dtype == np.float32:
                 self._wait(name, index, array)
             else:
                 self._guarded(name, lambda n=name, a=array: self._statistics[n].update(index, a))  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 All calibrators read the same :class:`Statistics`, so comparing five of them costs one run of the
 model. Count, extrema and per-sample records are exact; the histogram has bins 0.8 % wide and
-subsamples large tensors, but for their tails (see :mod:`edgeq.calibration.histogram`).
+subsamples large tensors, but for their tails (see :mod:`edgeq.calibration.subsampling`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeq.calibration.channels import ChannelTracker
 from edgeq.calibration.contract import StatisticKind
-from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram, Tails
+from edgeq.calibration.histogram import BLOCK, BinCounter, Histogram
 from edgeq.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.channels import ChannelExtrema, ChannelLayout
+    from edgeq.calibration.subsampling import Tails
     from edgeq.types import Array
 
 DEFAULT_LIMIT = 2**15
@@ -145,7 +146,7 @@ class Statistics:
             extrema: Its exact minimum and maximum, finite.
             total: The sum of its elements, finite.
             part: Its elements ``[sample_index % stride :: stride]`` in C order, where the stride is
-                :func:`~edgeq.calibration.histogram.stride_in` of index, size and limit.
+                :func:`~edgeq.calibration.subsampling.stride_in` of index, size and limit.
             tails: Its stretches with the extremes; a side without elements beyond zero may be
                 left out.
             channels: Minima and maxima of its channels, float32 [..., channels]; None where they

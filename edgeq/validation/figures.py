@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.histogram import coprime_stride
+from edgeq.calibration.subsampling import coprime_stride
 from edgeq.graph import constants
 from edgeq.graph.expose import expose
 from edgeq.graph.meters import EVERYTHING

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeq.calibration import StatisticKind, Statistics
-from edgeq.calibration.histogram import DENSE, coprime_stride, stretches, stride_in
+from edgeq.calibration.subsampling import (
+    DENSE,
+    coprime_stride,
+    counted_whole,
+    stretches,
+    stride_in,
+)
 from edgeq.errors import CalibrationError
 
 ALL = frozenset(StatisticKind)
@@ -135,7 +141,9 @@ def test_the_stride_meets_all_channels_equally_often(shape):
 def test_the_stride_goes_by_the_index_alone_and_small_arrays_count_whole():
     assert stride_in(DENSE - 1, 300_000, 2**15) == coprime_stride(300_000, 2**15)
     assert stride_in(DENSE, 300_000, 2**15) == coprime_stride(300_000, 2**13)
-    assert stride_in(DENSE, 38_400, 2**15) == 1
+    assert stride_in(DENSE - 1, 38_400, 2**15) == 1
+    assert stride_in(DENSE, 38_400, 2**15) == coprime_stride(38_400, 2**13) > 1
+    assert stride_in(DENSE, counted_whole(2**15), 2**15) == 1
 
 
 def test_dense_and_sparse_samples_weigh_alike_and_merge_to_the_bit():
@@ -343,4 +351,4 @@ def test_zeros_are_no_tail():
 
 def test_a_size_without_a_fitting_divisor_has_no_stretches():
     assert stretches(1_000_003, 2**15) == (1_000_003, 0)
-    assert stretches(2**15, 2**15)[1] == 0
+    assert stretches(counted_whole(2**15), 2**15)[1] == 0
