@@ -32,9 +32,18 @@ _THRESHOLDS = 128
 """Evenly spaced thresholds that are judged, all of them: 0.8 % of the reach apart, as the bins of
 the statistics are wide there, which do not tell more of them apart."""
 
+_PARTS = 16
+"""Parts of an octave inside of which the density counts as constant, up to 6 % of the value wide.
+A level averages over finer ones, and that the noise of samples goes by it is a divergence, too: it
+decided between thresholds that were equal otherwise."""
+
+_FAR = 2**16  # beyond all exponents of float64, times the parts
+
 # Divergences that are computed at once: arrays beyond 64 KiB can cost new memory each time.
 _TOGETHER = 24
 _NOTHING = 1e-15  # part of the mass that rounding alone can leave
+_ROUNDING = 1e-9  # nats that rounding can leave
+_TINY = np.finfo(np.float64).smallest_normal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +110,28 @@ def _linear(histogram: Histogram, reach: float, bins: int) -> Floats:
     """Counts over ``2 * bins`` equal bins of [-reach, reach], float64; exact zeros left out."""
     counts = histogram.counts.astype(np.float64)
     counts[(histogram.edges_low <= 0.0) & (histogram.edges_high >= 0.0)] = 0.0
+    starts = _density_bins(histogram)
+    counts = np.add.reduceat(counts, starts)
+    low = histogram.edges_low[starts]
+    high = histogram.edges_high[np.append(starts[1:], histogram.edges_high.size) - 1]
     ends = np.cumsum(counts)
-    edges = np.stack([histogram.edges_low, histogram.edges_high], axis=1).ravel()
+    edges = np.stack([low, high], axis=1).ravel()
     below = np.stack([ends - counts, ends], axis=1).ravel()
     grid = np.linspace(-reach, reach, 2 * bins + 1)
     cumulative = np.interp(grid, edges, below)
     # At the ends all mass of an extremum counts, even if its clipped bin has no width.
     cumulative[0], cumulative[-1] = 0.0, ends[-1]
     return np.diff(cumulative)
+
+
+def _density_bins(histogram: Histogram) -> NDArray[np.int64]:
+    """The first bins of those that lie in one part of an octave, ascending (:data:`_PARTS`)."""
+    middles = (histogram.edges_low + histogram.edges_high) / 2.0
+    mantissa, exponent = np.frexp(np.abs(middles))
+    part = exponent * _PARTS + (2.0 * mantissa * _PARTS).astype(np.int64) % _PARTS
+    part = np.where(middles < 0.0, -1, 1) * (part + _FAR)
+    part[middles == 0.0] = 0
+    return np.flatnonzero(np.diff(part, prepend=part[0] - 1))
 
 
 def _sides(least: float, most: float, bins: int, *, symmetric: bool) -> tuple[int, int]:
@@ -149,6 +172,7 @@ class Divergence:
         self._each = self._counts + 1j * (self._counts > 0)
         self._both = np.concatenate([[0.0], np.cumsum(self._each[:-1])])
         self._entropy = np.concatenate([[0.0], np.cumsum(_xlogx(counts))])
+        self._total = float(self._both[-1].real)
 
     @classmethod
     def of(
@@ -192,50 +216,125 @@ class Divergence:
         return np.concatenate([np.zeros(0), *map(self._some, parts)])
 
     def search(self) -> int:
-        """The threshold of the least divergence, the widest among equals."""
+        """The threshold of the least divergence, the widest among equals.
+
+        In the order of :meth:`floors`, until no other threshold can be better: exact, and most
+        narrow ones are never computed.
+        """
         widths = self.widths
-        return int(widths[int(np.argmin(self(widths)))])
+        floors = self.floors(widths)
+        order = np.argsort(floors, kind="stable")
+        found = np.full(widths.size, np.inf)
+        for k in range(0, order.size, _TOGETHER):
+            some = order[k : k + _TOGETHER]
+            if floors[some[0]] > found.min():
+                break
+            found[some] = self._some(widths[some])
+        return int(widths[int(np.argmin(found))])
+
+    def floors(self, widths: NDArray[np.int64]) -> Floats:
+        """What the divergence of each threshold cannot be below, float64 [widths].
+
+        By the outermost bins and the rest: KL of sums is no more than KL of what was summed (the
+        log sum inequality; Cover and Thomas, "Elements of Information Theory", 2.7). What lies
+        beyond a narrow threshold outweighs its outermost bins by far, which few sums show.
+        """
+        cut = self._cut(widths)
+        ends = np.array([0, 1, self._levels - 1, self._levels])
+        outer = self._levels_between(cut, ends)
+        occupied = cut.occupied(outer.imag[:, [0, 2]])
+        q = self._smoothed(cut, outer.real[:, [0, 2]]) / np.maximum(occupied, _NOTHING)
+        p = np.stack([cut.first + cut.under, cut.last + cut.over], axis=1) / self._total
+        q[p == 0.0] = 0.0  # nothing of Q is in bins that P leaves empty
+        p, q = (np.append(each, 1.0 - each.sum(axis=1, keepdims=True), axis=1) for each in (p, q))
+        p, q = np.maximum(p, 0.0), np.maximum(q, _NOTHING)
+        floors = (_xlogx(p) - p * np.log(q)).sum(axis=1) - _ROUNDING
+        return np.where(cut.within > _NOTHING * self._total, floors, np.inf)
+
+    def _some(self, widths: NDArray[np.int64]) -> Floats:
+        cut = self._cut(widths)
+        levels = self._levels_between(cut, np.arange(self._levels + 1))
+        mass, occupied = levels.real.copy(), levels.imag.copy()
+        occupied[:, [0, -1]] = cut.occupied(occupied[:, [0, -1]])
+        mass[mass <= _NOTHING * self._total] = 0.0
+        log_q = self._smoothed(cut, mass)
+        log_q /= np.maximum(occupied, _NOTHING, out=occupied)
+        np.log(np.maximum(log_q, _TINY, out=log_q), out=log_q)
+        own = self._entropy[cut.ends] - self._entropy[cut.starts]
+        own += _xlogx(cut.first + cut.under) - _xlogx(cut.first)
+        own += _xlogx(cut.last + cut.over) - _xlogx(cut.last)
+        cross = np.einsum("ij,ij->i", mass, log_q)
+        cross += cut.under * log_q[:, 0] + cut.over * log_q[:, -1]
+        divergence = (own - cross) / self._total - np.log(self._total)
+        return np.where(cut.within > _NOTHING * self._total, divergence, np.inf)
+
+    def _cut(self, widths: NDArray[np.int64]) -> _Cut:
+        starts, ends = self._ends(widths)
+        under, over = self._both.real[starts], self._total - self._both.real[ends]
+        within = self._total - under - over
+        first, last = self._counts[starts], self._counts[ends - 1]
+        return _Cut(starts, ends, under, over, within, first, last)
+
+    def _smoothed(self, cut: _Cut, mass: Floats) -> Floats:
+        """Q's share of levels of this mass, float64 [intervals, levels]."""
+        within = np.maximum(cut.within, _NOTHING * self._total)[:, None]
+        return (mass / within + EPSILON / self._levels) / (1.0 + EPSILON)
+
+    def _levels_between(self, cut: _Cut, edges: NDArray[np.int64]) -> NDArray[np.complex128]:
+        """Between neighbours of these edges of levels: mass, and occupied bins as imaginary part.
+
+        Args:
+            cut: The intervals.
+            edges: Numbers of edges, ascending from 0 to the number of levels.
+
+        Returns:
+            complex128 [intervals, edges - 1].
+        """
+        places = edges * ((cut.ends - cut.starts) / self._levels)[:, None]
+        places += cut.starts[:, None]
+        places[:, -1] = cut.ends
+        bins = places.astype(np.int64)
+        places -= bins
+        below = self._each[bins]
+        below *= places
+        below += self._both[bins]
+        return np.asarray(below[:, 1:] - below[:, :-1])
 
     def _ends(self, widths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         below, above = self._sides
         return self._bins - np.minimum(widths, below), self._bins + np.minimum(widths, above)
 
-    def _some(self, widths: NDArray[np.int64]) -> Floats:
-        starts, ends = self._ends(widths)
-        total = float(self._both[-1].real)
-        under = self._both.real[starts]
-        over = total - self._both.real[ends]
-        within = total - under - over
-        first, last = self._counts[starts], self._counts[ends - 1]
-        mass, occupied = self._levels_of(starts, ends)
-        # The outermost bins count as occupied when the outliers were put there.
-        occupied[:, 0] += (first == 0) & (under > 0)
-        occupied[:, -1] += (last == 0) & (over > 0)
-        own = self._entropy[ends] - self._entropy[starts]
-        own += _xlogx(first + under) - _xlogx(first) + _xlogx(last + over) - _xlogx(last)
-        mass[mass <= _NOTHING * total] = 0.0
-        log_q = mass + (within * (EPSILON / self._levels))[:, None]
-        log_q /= np.maximum(occupied, _NOTHING, out=occupied)
-        np.log(np.maximum(log_q, np.finfo(np.float64).smallest_normal, out=log_q), out=log_q)
-        cross = np.einsum("ij,ij->i", mass, log_q) + under * log_q[:, 0] + over * log_q[:, -1]
-        with np.errstate(divide="ignore"):
-            divergence = (own - cross) / total + np.log(within * (1.0 + EPSILON)) - np.log(total)
-        return np.where(within > _NOTHING * total, divergence, np.inf)
 
-    def _levels_of(
-        self, starts: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> tuple[Floats, Floats]:
-        """Mass and occupied bins of each level, float64 [intervals, levels]."""
-        edges = np.arange(self._levels + 1) * ((ends - starts) / self._levels)[:, None]
-        edges += starts[:, None]
-        edges[:, -1] = ends
-        bins = edges.astype(np.int64)
-        edges -= bins
-        below = self._each[bins]
-        below *= edges
-        below += self._both[bins]
-        levels = below[:, 1:] - below[:, :-1]
-        return levels.real.copy(), levels.imag.copy()
+@dataclass(frozen=True, eq=False, slots=True)
+class _Cut:
+    """Intervals of bins, and what lies beyond them; arrays [intervals].
+
+    Attributes:
+        starts: First bin.
+        ends: Bin behind the last.
+        under: Mass below.
+        over: Mass above.
+        within: Mass inside.
+        first: Mass of the first bin.
+        last: Mass of the last bin.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    under: Floats
+    over: Floats
+    within: Floats
+    first: Floats
+    last: Floats
+
+    def occupied(self, bins: Floats) -> Floats:
+        """Occupied bins of the outermost levels: with those that only outliers were put into.
+
+        Args:
+            bins: Those that are occupied without, float64 [intervals, 2].
+        """
+        more = [(self.first == 0) & (self.under > 0), (self.last == 0) & (self.over > 0)]
+        return np.asarray(bins + np.stack(more, axis=1))
 
 
 def _xlogx(x: Floats) -> Floats:

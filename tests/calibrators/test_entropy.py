@@ -52,6 +52,26 @@ def test_divergence_equals_the_definition(symmetric, sparse, least, most):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("elements", [12, 300, 20_000])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_finds_the_best_of_its_thresholds(observe, seed, elements, symmetric):
+    """What it leaves out could not have been better: no divergence is below its floor."""
+    values = np.random.default_rng(seed).standard_t(2, elements)
+    spec = QuantSpec(QuantType.INT8, symmetric=symmetric)
+    divergence = Divergence.of(observe(np.maximum(values, -0.5 * seed)).histogram, spec)
+    each = divergence(divergence.widths)
+    assert (divergence.floors(divergence.widths) <= each).all()
+    assert divergence.search() == divergence.widths[int(np.argmin(each))]
+
+
+def test_the_noise_of_few_samples_is_no_divergence(observe, int8):
+    """Of an even density nothing is lost in any level, however unevenly few samples fill it."""
+    values = np.random.default_rng(1).uniform(-1.0, 1.0, 4_000)
+    divergence = Divergence.of(observe(np.append(values, [-1.0, 1.0])).histogram, int8)
+    assert divergence(divergence.widths[:1])[0] < 0.02
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_search_meets_nearly_the_best_of_all_thresholds(seed):
     """Of the 900 that the bins allow it judges 128, the best within 3 % of the least divergence."""
