@@ -13,24 +13,23 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, rewire
-from edgeq.graph.expose import expose
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization import affine
 from edgeq.quantization.plan import NodeForm
-from edgeq.runtime.session import Session
 from edgeq.types import EdgeRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from edgeq.quantization.plan import QuantPlan
-    from edgeq.types import Array, FloatArray, QuantParams, Sample
+    from edgeq.refinement.channels import Channels
+    from edgeq.types import FloatArray, QuantParams
 
 _CORRECTED_OPS = ("Conv", "Gemm")
 
 
 def correct_biases(
-    prepared: ir.Model, plan: QuantPlan, means: Mapping[str, FloatArray]
+    prepared: ir.Model, plan: QuantPlan, channels: Mapping[str, Channels]
 ) -> ir.Model:
     """Shift the biases of all layers with quantized weights.
 
@@ -39,7 +38,7 @@ def correct_biases(
     Args:
         prepared: The float model the plan was made for; not changed.
         plan: The numbers; weights and their scales stay as they are.
-        means: What :func:`channel_means` found.
+        channels: What was observed of the values that :func:`input_axes` lists.
 
     Returns:
         A copy of the model with new biases. The plan holds for it, too: the scale of a bias
@@ -50,11 +49,13 @@ def correct_biases(
     names = rewire.Names(copy)
     for node in _layers(copy, plan):
         data, bias = node.inputs[0], _bias(node)
-        mean = means.get(name_of(data)) if data is not None else None
+        seen = channels.get(name_of(data)) if data is not None else None
         old, edge = constants.array(bias), EdgeRef(node_name(node), 1)
-        if mean is None or old is None or bias is None or edge not in params:
+        if old is None or bias is None or edge not in params:
             continue
-        new = (old.astype(np.float64) + _shift(node, params[edge], mean)).astype(np.float32)
+        if seen is None or seen.axis != _axis(node):
+            continue
+        new = (old.astype(np.float64) + _shift(node, params[edge], seen.mean)).astype(np.float32)
         name = names.value(f"{name_of(bias)}_corrected")
         node.replace_input_with(2, rewire.add_initializer(_graph(node), name, new))
     return copy
@@ -69,37 +70,29 @@ def is_correctable(prepared: ir.Model, plan: QuantPlan) -> bool:
     )
 
 
-def channel_means(
-    prepared: ir.Model, plan: QuantPlan, samples: Iterable[Sample]
-) -> dict[str, FloatArray]:
-    """Mean over samples and positions of every channel of the inputs of layers.
+def input_axes(prepared: ir.Model) -> dict[str, int]:
+    """What layers with a bias read, each with its channel axis, counted from the last: to observe.
 
     Args:
         prepared: The float model; not changed.
-        plan: Which layers count.
-        samples: Read once.
-
-    Returns:
-        Value name -> float64 [channels]: axis 1 of what Conv and Gemm read. Values that no sample
-        computed are missing.
     """
-    inputs = [node.inputs[0] for node in _layers(prepared, plan)]
-    wanted = sorted({name_of(value) for value in inputs if value is not None})
-    exposed = expose(prepared, wanted, keep_outputs=False)
-    session = Session(exposed.model) if exposed.outputs else None
-    sums: dict[str, FloatArray] = {}
-    counts: dict[str, int] = {}
-    for sample in samples:
-        found: dict[str, Array] = {n: sample[n] for n in wanted if n in sample}
-        if session is not None:
-            results = session.run(sample)
-            found |= {name: results[output] for name, output in exposed.outputs.items()}
-        for name, array in found.items():
-            if array.size and array.ndim > 1:
-                axes = tuple(i for i in range(array.ndim) if i != 1)
-                sums[name] = sums.get(name, 0.0) + array.sum(axis=axes, dtype=np.float64)
-                counts[name] = counts.get(name, 0) + array.size // array.shape[1]
-    return {name: total / counts[name] for name, total in sums.items()}
+    found = {}
+    for node in nodes(prepared):
+        data, axis = node.inputs[0] if node.inputs else None, _axis(node)
+        if data is not None and axis is not None and _bias(node) is not None:
+            found[name_of(data)] = axis
+    return found
+
+
+def _axis(node: ir.Node) -> int | None:
+    """Where the channels lie in what a layer reads, negative; None for other nodes.
+
+    Those of a Gemm that turns its input lie on axis 0, where other layers have rows.
+    """
+    weight = constants.tensor(node.inputs[1]) if is_op(node, *_CORRECTED_OPS) else None
+    if weight is None or node.attributes.get_int("transA", 0) != 0:
+        return None
+    return 1 - len(weight.shape)
 
 
 def _graph(node: ir.Node) -> ir.Graph:
@@ -116,14 +109,7 @@ def _bias(node: ir.Node) -> ir.Value | None:
 
 def _layers(model: ir.Model, plan: QuantPlan) -> list[ir.Node]:
     static = {d.node for d in plan.decisions if d.form is NodeForm.STATIC}
-    return [
-        node
-        for node in nodes(model)
-        if is_op(node, *_CORRECTED_OPS)
-        and node.name in static
-        # The channels of what it reads lie on axis 0, where other layers have rows.
-        and not node.attributes.get_int("transA", 0)
-    ]
+    return [n for n in nodes(model) if n.name in static and _axis(n) is not None]
 
 
 def _shift(node: ir.Node, params: QuantParams, mean: FloatArray) -> FloatArray:

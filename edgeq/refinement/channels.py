@@ -36,6 +36,20 @@ class Channels:
     power: FloatArray
     axis: int
 
+    def times(self, factors: FloatArray) -> Channels:
+        """Of the value that is so many times this one, channel by channel.
+
+        Args:
+            factors: Above 0, float [channels].
+        """
+        return Channels(
+            self.minimum * factors,
+            self.maximum * factors,
+            self.mean * factors,
+            self.power * factors**2,
+            self.axis,
+        )
+
 
 def channel_ranges(
     model: ir.Model, axes: Mapping[str, int], samples: Iterable[Sample]

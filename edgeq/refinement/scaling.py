@@ -137,12 +137,18 @@ class _Scaled:
             for value, place in self.ties.places.items()
             if np.any(np.abs(np.log(scale[place.slots])) > _NOTICEABLE)
         }
+        factors = {
+            name_of(value): 1 / scale[place.slots].astype(np.float64)
+            for value, place in self.ties.places.items()
+            if len(place.axes) == 1
+        }
         new = {name_of(node.outputs[0]) for node in self.made.values()}
         notes = self._open_clips()
         if new:
             notes.append(f"{len(new)} Mul nodes by a constant per channel were put in")
         rewire.drop_unused_initializers(self.model)
-        return Rewritten(self.model, frozenset(changed | new), len(changed), tuple(notes))
+        known = {name: factors[name] for name in (changed - new) & factors.keys()}
+        return Rewritten(self.model, frozenset(changed | new), len(changed), tuple(notes), known)
 
     def _open_clips(self) -> list[str]:
         """A Clip whose bound nothing comes near becomes a Relu where its channels are scaled."""

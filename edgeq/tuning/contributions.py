@@ -25,7 +25,7 @@ _SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh", "Clip"
 _MOVING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")
 
 _NEGLIGIBLE = 1e-20
-_SMALL = 0.01
+_SMALL = 0.02
 """Share of the noise below which it does not matter who makes it."""
 
 

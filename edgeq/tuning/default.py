@@ -41,6 +41,9 @@ NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""
 
 _FINALISTS = 3
+_DOUBT_DB = 1.0
+"""Candidates that are further behind than this are not the closest on all samples either."""
+
 _TOLD = "the recipe leaves it float"
 
 
@@ -171,7 +174,10 @@ def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
     It comes back as it was built: what it will be compared with is not measured on all of them.
     """
     ranked = sorted(candidates, key=lambda candidate: -candidate.typical_db)[:_FINALISTS]
-    finalists = [c for c in candidates if c in ranked]
+    near_db = ranked[0].typical_db - _DOUBT_DB
+    finalists = [c for c in candidates if c in ranked and c.typical_db >= near_db]
+    if len(finalists) == 1:
+        return finalists[0]
     reached = [workshop.confirm(c).typical_db for c in finalists]
     enough = max(reached) - NOTICEABLE_DB
     return next(c for c, db in zip(finalists, reached, strict=True) if db >= enough)

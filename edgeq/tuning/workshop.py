@@ -6,28 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from edgeq.calibration.collector import collect
 from edgeq.errors import EdgeqError, ModelError
 from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes
-from edgeq.ops import Constraint, rule_for
-from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.pairs import settled
 from edgeq.quantization.plan import NodeForm
-from edgeq.quantization.ranges import choose_ranges, required_kinds
+from edgeq.quantization.ranges import choose_ranges
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement import steps
-from edgeq.refinement.bias_correction import channel_means, correct_biases, is_correctable
-from edgeq.refinement.channels import channel_ranges
+from edgeq.refinement.bias_correction import correct_biases, is_correctable
 from edgeq.refinement.empirical_bias import correct_biases_empirically
-from edgeq.refinement.equalization import equalize
 from edgeq.refinement.rounding import round_weights
-from edgeq.refinement.scaling import channel_axes
-from edgeq.refinement.smoothing import migrate_scales
 from edgeq.runtime.paired import References
 from edgeq.runtime.session import Session, SessionConfig
-from edgeq.tuning.candidate import Candidate, FloatModel
+from edgeq.tuning.candidate import Candidate
+from edgeq.tuning.floats import FloatModels
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -36,18 +30,14 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.collection import Collection
     from edgeq.calibration.contract import Calibrator
-    from edgeq.calibration.statistics import Statistics
     from edgeq.quantization.annotate import Annotations
     from edgeq.quantization.plan import QuantPlan
     from edgeq.recipe import Recipe
     from edgeq.refinement.steps import Step
     from edgeq.runtime.paired import Comparison
     from edgeq.targets import TargetProfile
-    from edgeq.tuning.candidate import Choice
-    from edgeq.types import FloatArray, Sample
-
-NO_SAMPLE = "no calibration sample reached it"
-NOT_FINITE = "it reads or writes NaN or infinite numbers on calibration samples"
+    from edgeq.tuning.candidate import Choice, FloatModel
+    from edgeq.types import Sample
 
 
 class Workshop:
@@ -91,14 +81,11 @@ class Workshop:
         self._references = References(right, samples)
         self._others = others
         self._other_references = References(right, others)
-        self._kept = collection.kept
-        seen = inherited(prepared, collection.statistics)
-        self._floats: dict[tuple[str, ...], FloatModel] = {
-            (): FloatModel(prepared, seen, frozenset(collection.infinite))
-        }
+        self._floats = FloatModels(
+            prepared, target, recipe, collection, calibrators, learning, threads=threads
+        )
         self._measured: WeakKeyDictionary[Candidate, Comparison] = WeakKeyDictionary()
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
-        self._means: dict[tuple[str, ...], Mapping[str, FloatArray]] = {}
 
     def build(self, choice: Choice, *, like: Candidate | None = None) -> Candidate:
         """Quantize as ``choice`` says, run the result and measure it.
@@ -108,8 +95,8 @@ class Workshop:
             like: A candidate with no more nodes left float: what it has in common with the choice
                 is taken over instead of being computed again.
         """
-        floats = self._prepare(choice)
-        annotations, excluded = self._annotate(floats, choice.excluded)
+        floats = self._floats.behind(choice.steps)
+        annotations, excluded = self._floats.annotate(floats, choice.excluded)
         choice = replace(choice, excluded=excluded)
         calibrators = {name: self._calibrators[name] for name in choice.calibrators}
         ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
@@ -156,7 +143,7 @@ class Workshop:
     def annotations(self, candidate: Candidate, further: Sequence[str] = ()) -> Annotations:
         """What of a candidate would be quantized if further nodes stayed float."""
         excluded = {**candidate.choice.excluded, **dict.fromkeys(further, "")}
-        return self._annotate(candidate.floats, excluded)[0]
+        return self._floats.annotate(candidate.floats, excluded)[0]
 
     def applies(self, step: Step, candidate: Candidate) -> bool:
         """Whether a recovery step has anything to act on in a candidate, and changes it."""
@@ -167,41 +154,9 @@ class Workshop:
             return is_correctable(floats.model, plan)
         match step.stage:
             case steps.Stage.FLOAT:
-                return self._prepare(candidate.choice.with_step(step)) is not floats
+                return self._floats.behind({*candidate.choice.steps, step.name}) is not floats
             case steps.Stage.WEIGHTS:
                 return bool(plan.weights or plan.dynamic)
-
-    def _prepare(self, choice: Choice) -> FloatModel:
-        """The float model behind the steps that act on it."""
-        acting = _names_of(steps.Stage.FLOAT, choice)
-        for done in range(1, len(acting) + 1):
-            if acting[:done] not in self._floats:
-                before = self._floats[acting[: done - 1]]
-                self._floats[acting[:done]] = self._rewritten(before, acting[done - 1])
-        return self._floats[acting]
-
-    def _rewritten(self, floats: FloatModel, step: str) -> FloatModel:
-        """What a step makes of a float model; the values it changes are observed anew.
-
-        Where it changes nothing that is the model that was given.
-        """
-        annotations, _ = self._annotate(floats, {})
-        channels = channel_ranges(floats.model, channel_axes(floats.model), self._learning)
-        rewrite = equalize if step == steps.EQUALIZE.name else migrate_scales
-        found = rewrite(floats.model, annotations, channels)
-        if not found.scaled:
-            return floats
-        known = {n: s for n, s in floats.statistics.items() if n not in found.changed}
-        infinite = floats.infinite - found.changed
-        changed = sorted(found.changed)
-        kinds = required_kinds(self._calibrators)
-        seen = collect(found.model, changed, self._kept, kinds, threads=self.threads)
-        return FloatModel(
-            found.model,
-            inherited(found.model, {**known, **seen.statistics}),
-            infinite | frozenset(seen.infinite),
-            (*floats.notes, *found.notes),
-        )
 
     def _adjust(self, floats: FloatModel, plan: QuantPlan, choice: Choice) -> ir.Model:
         """The float model with the weights and biases that the steps choose for the plan."""
@@ -216,40 +171,12 @@ class Workshop:
                 threads=self.threads,
             ).model
         if steps.BIAS.name in choice.steps:
-            base = correct_biases(base, plan, self._input_means(floats, plan, choice))
+            base = correct_biases(base, plan, self._floats.channels(floats))
         if steps.BIAS_MEASURED.name in choice.steps:
             base = correct_biases_empirically(
                 floats.model, base, plan, self._learning, threads=self.threads
             )
         return base
-
-    def _annotate(
-        self, floats: FloatModel, excluded: Mapping[str, str]
-    ) -> tuple[Annotations, dict[str, str]]:
-        """Annotations that need no range of a value that no sample computed."""
-        everything = dict(excluded)
-        while True:
-            annotations = annotate(floats.model, self.target, self.recipe, everything)
-            unseen = {ref.name for ref in annotations.observed() if not floats.knows(ref.name)}
-            if not unseen:
-                return annotations, everything
-            before = len(everything)
-            for reason, values in (
-                (NOT_FINITE, unseen & floats.infinite),
-                (NO_SAMPLE, unseen - floats.infinite),
-            ):
-                touching = _touching(floats.model, annotations, values)
-                everything = dict.fromkeys(touching, reason) | everything
-            if len(everything) == before:
-                raise EdgeqError(f"no layer needs the range of {min(unseen)!r}")
-
-    def _input_means(
-        self, floats: FloatModel, plan: QuantPlan, choice: Choice
-    ) -> Mapping[str, FloatArray]:
-        key = _names_of(steps.Stage.FLOAT, choice)
-        if key not in self._means:
-            self._means[key] = channel_means(floats.model, plan, self._learning)
-        return self._means[key]
 
 
 def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
@@ -258,11 +185,6 @@ def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
     same_steps = candidate.choice.steps == choice.steps
     same_steps &= candidate.choice.pairs is choice.pairs
     return same_steps and not coupled and candidate.choice.calibrators == choice.calibrators
-
-
-def _names_of(stage: steps.Stage, choice: Choice) -> tuple[str, ...]:
-    """The chosen steps of a stage, in the order in which they act."""
-    return tuple(s.name for s in steps.STEPS if s.stage is stage and s.name in choice.steps)
 
 
 def with_original_constants(
@@ -294,38 +216,3 @@ def with_original_constants(
 def _integer_nodes(plan: QuantPlan) -> frozenset[str]:
     forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
     return frozenset(d.node for d in plan.decisions if d.form in forms)
-
-
-def inherited(model: ir.Model, statistics: Mapping[str, Statistics]) -> dict[str, Statistics]:
-    """The statistics, and for what operators merely move or select, those of what they read.
-
-    While such a value shares the numbers of its source nobody observes it. It needs a range of its
-    own once the source is left float, and no element of it lies outside of the source's range.
-    """
-    known = dict(statistics)
-    for node in nodes(model):
-        rule = rule_for(node)
-        source = node.inputs[0] if node.inputs else None
-        if rule is None or rule.output is not Constraint.SAME_AS_INPUT or source is None:
-            continue
-        seen = known.get(source.name or "")
-        for value in node.outputs:
-            if seen is not None and value.name and value.name not in known:
-                known[value.name] = seen
-    return known
-
-
-def _touching(model: ir.Model, annotations: Annotations, values: set[str]) -> list[str]:
-    """Static nodes that read or write one of the values, directly or through what they absorb."""
-    absorbers = set(annotations.makers.values())
-    found = []
-    for node in model.graph.all_nodes():
-        decision = annotations.decisions.get(node.name or "")
-        if decision is None or decision.form not in (NodeForm.STATIC, NodeForm.ABSORBED):
-            continue
-        named = {v.name for v in (*node.inputs, *node.outputs) if v is not None}
-        if named & values:
-            found.append(annotations.makers.get(decision.node, decision.node))
-        elif decision.node in absorbers and not named - values:
-            found.append(decision.node)
-    return found

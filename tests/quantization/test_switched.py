@@ -12,7 +12,8 @@ from edgeq.quantization.ranges import calibrators_for, choose_ranges, required_k
 from edgeq.quantization.resolve import resolve
 from edgeq.quantization.switched import with_switches
 from edgeq.recipe import Recipe
-from edgeq.refinement.bias_correction import channel_means, correct_biases
+from edgeq.refinement.bias_correction import correct_biases, input_axes
+from edgeq.refinement.channels import channel_ranges
 from edgeq.runtime.session import Session
 from edgeq.targets.cpu import CPU
 from edgeq.types import EdgeRef, ValueRef
@@ -69,7 +70,7 @@ def test_all_on_is_the_quantized_model_and_all_off_the_float_one(text, corrected
     plan = planned(model, samples)
     adjusted = model
     if corrected:
-        adjusted = correct_biases(model, plan, channel_means(model, plan, samples))
+        adjusted = correct_biases(model, plan, channel_ranges(model, input_axes(model), samples))
     switched = with_switches(model, adjusted, plan)
     session = Session(switched.model)
     exact, rounded = Session(model), Session(insert(adjusted, plan))

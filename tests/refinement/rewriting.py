@@ -38,6 +38,15 @@ def rewrite(model, samples=None, *, recipe=None, step=equalize, **options):
         for name, wanted in left.items():
             bound = 1e-5 * max(float(np.abs(wanted).max(initial=0)), 1e-6)
             np.testing.assert_allclose(right[name], wanted, rtol=1e-4, atol=bound)
+    seen = channel_ranges(found.model, channel_axes(found.model), samples)
+    for name, factors in found.factors.items():
+        if name in channels and name in seen:
+            told = channels[name].times(factors)
+            for part in ("minimum", "maximum", "mean", "power"):
+                there, bound = getattr(seen[name], part), np.sqrt(seen[name].power.max())
+                np.testing.assert_allclose(
+                    getattr(told, part), there, rtol=1e-3, atol=1e-5 * max(bound, bound**2, 1e-9)
+                )
     return found
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from edgeq.quantization.insert import insert
 from edgeq.recipe import Recipe
-from edgeq.refinement.bias_correction import channel_means, correct_biases
+from edgeq.refinement.bias_correction import correct_biases, input_axes
+from edgeq.refinement.channels import channel_ranges
 from edgeq.runtime.session import Session
 from edgeq.types import EdgeRef
 
@@ -61,7 +62,7 @@ def test_the_mean_error_of_the_channels_shrinks(name):
     model, samples = coarse(name)
     found = graphs.quantize(model, samples)
     assert "c" in found.static()
-    means = channel_means(model, found.plan, samples)
+    means = channel_ranges(model, input_axes(model), samples)
     corrected = insert(correct_biases(model, found.plan, means), found.plan)
     before = np.abs(mean_errors(model, found.model, samples))
     after = np.abs(mean_errors(model, corrected, samples))
@@ -74,11 +75,11 @@ def test_the_mean_error_of_the_channels_shrinks(name):
 def test_exactly_the_error_of_the_rounded_weights_is_made_up_for():
     model, samples = coarse("conv")
     found = graphs.quantize(model, samples)
-    means = channel_means(model, found.plan, samples)
+    means = channel_ranges(model, input_axes(model), samples)
     rounded = dict(found.model.graph.initializers)["w_quantized"].const_value.numpy()
     scale = next(e.params.scale for e in found.plan.weights if e.edge == EdgeRef("c", 1))
     weight = model.graph.initializers["w"].const_value.numpy()
-    error = (weight - rounded * scale.reshape(-1, 1, 1, 1)).sum(axis=(2, 3)) @ means["x"]
+    error = (weight - rounded * scale.reshape(-1, 1, 1, 1)).sum(axis=(2, 3)) @ means["x"].mean
     corrected = correct_biases(model, found.plan, means)
     bias = corrected.graph.initializers["b_corrected"].const_value.numpy()
     np.testing.assert_allclose(bias, graphs.numbers(2, 8) + error, rtol=1e-5, atol=1e-6)
@@ -86,9 +87,9 @@ def test_exactly_the_error_of_the_rounded_weights_is_made_up_for():
 
 def test_means_are_taken_over_samples_and_positions():
     model, samples = coarse("conv")
-    means = channel_means(model, graphs.quantize(model, samples).plan, samples)
+    means = channel_ranges(model, input_axes(model), samples)
     stacked = np.concatenate([sample["x"] for sample in samples]).astype(np.float64)
-    np.testing.assert_allclose(means["x"], stacked.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(means["x"].mean, stacked.mean(axis=(0, 2, 3)))
 
 
 def test_a_bias_that_two_layers_share_is_corrected_for_each():
@@ -98,7 +99,9 @@ def test_a_bias_that_two_layers_share_is_corrected_for_each():
     constants = {"w": graphs.numbers(1, 3, 3, 1, 1), "v": graphs.numbers(2, 3, 3, 1, 1)}
     model = graphs.build(text, b=graphs.numbers(3, 3), **constants)
     found = graphs.quantize(model)
-    made = correct_biases(model, found.plan, channel_means(model, found.plan, found.samples))
+    made = correct_biases(
+        model, found.plan, channel_ranges(model, input_axes(model), found.samples)
+    )
     names = {node.inputs[2].name for node in made.graph}
     assert names == {"b_corrected", "b_corrected_1"}
     assert {node.inputs[2].name for node in model.graph} == {"b"}
@@ -108,7 +111,9 @@ def test_layers_without_a_bias_or_in_float_are_left_alone():
     text = "n (float[1,3,4,4] x) => (float[1,3,4,4] z) { [c] y = Conv(x, w) [d] z = Conv(y, w, b) }"
     model = graphs.build(text, w=graphs.numbers(1, 3, 3, 1, 1), b=graphs.numbers(3, 3))
     found = graphs.quantize(model, recipe=Recipe(exclude=("d",)))
-    made = correct_biases(model, found.plan, channel_means(model, found.plan, found.samples))
+    made = correct_biases(
+        model, found.plan, channel_ranges(model, input_axes(model), found.samples)
+    )
     assert [[v.name for v in node.inputs] for node in made.graph] == [["x", "w"], ["y", "w", "b"]]
 
 
@@ -124,6 +129,6 @@ def test_a_gemm_that_turns_its_input_is_left_alone():
     )  # fmt: skip
     found = graphs.quantize(model)
     assert "c" in found.static()
-    means = channel_means(model, found.plan, found.samples)
+    means = channel_ranges(model, input_axes(model), found.samples)
     assert "f" not in means
     assert correct_biases(model, found.plan, means).graph[-1].inputs[2].name == "b"

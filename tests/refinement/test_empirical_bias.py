@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from edgeq.quantization.insert import insert
-from edgeq.refinement.bias_correction import channel_means, correct_biases
+from edgeq.refinement.bias_correction import correct_biases, input_axes
+from edgeq.refinement.channels import channel_ranges
 from edgeq.refinement.empirical_bias import correct_biases_empirically
 from edgeq.refinement.rounding import round_weights
 from edgeq.runtime.session import Session
@@ -67,7 +68,7 @@ def test_outputs_that_a_relu_cuts_off_do_not_count():
     samples = [{"x": data}] * 4
     found = graphs.quantize(model, samples)
     measured = correct_biases_empirically(model, model, found.plan, samples)
-    analytic = correct_biases(model, found.plan, channel_means(model, found.plan, samples))
+    analytic = correct_biases(model, found.plan, channel_ranges(model, input_axes(model), samples))
     shift = {
         name: abs(float(made.graph[0].inputs[2].const_value.numpy()[0]))
         for name, made in (("measured", measured), ("analytic", analytic))

@@ -17,7 +17,8 @@ from edgeq.targets.cpu import CPU
 from edgeq.tuning import default
 from edgeq.tuning.candidate import Choice
 from edgeq.tuning.default import search
-from edgeq.tuning.workshop import NO_SAMPLE, Workshop
+from edgeq.tuning.floats import NO_SAMPLE
+from edgeq.tuning.workshop import Workshop
 from edgeq.validation.coverage import count_macs, shares
 
 

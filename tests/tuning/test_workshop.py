@@ -13,9 +13,11 @@ from edgeq.recipe import Recipe
 from edgeq.refinement import steps
 from edgeq.refinement.rewritten import Rewritten
 from edgeq.targets.cpu import CPU
+from edgeq.tuning import floats
 from edgeq.tuning import workshop as shops
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.workshop import NOT_FINITE, Workshop
+from edgeq.tuning.floats import NOT_FINITE
+from edgeq.tuning.workshop import Workshop
 
 
 def workshop(model, samples, measured=None):
@@ -180,8 +182,8 @@ def test_a_step_that_scales_nothing_does_not_apply_and_is_worked_out_once(monkey
         asked.append(prepared)
         return Rewritten(prepared.clone(), frozenset(), 0, ())
 
-    monkeypatch.setattr(shops, "equalize", rewritten)
-    monkeypatch.setattr(shops, "migrate_scales", rewritten)
+    monkeypatch.setattr(floats, "equalize", rewritten)
+    monkeypatch.setattr(floats, "migrate_scales", rewritten)
     shop = workshop(model, graphs.feeds(model))
     built = shop.build(Choice(("minmax",)))
     assert not shop.applies(step, built)
