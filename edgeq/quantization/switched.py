@@ -7,7 +7,9 @@ rounded numbers; the sums of integer kernels differ from it by float rounding on
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +22,7 @@ from edgeq.quantization import affine
 from edgeq.types import EdgeRef, QuantType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from edgeq.quantization.plan import ActivationEntry, QuantPlan, WeightEntry
     from edgeq.types import Array, QuantParams, Ref
@@ -34,7 +36,7 @@ class Switched:
     """A model whose roundings can be turned on and off.
 
     Attributes:
-        model: With one more input, a truth value, for every rounding.
+        model: With one more input, a truth value, for every rounding that has a switch.
         switches: What is rounded -> name of the input that turns the rounding on: a value in all
             its readers, a weight in one node, or, for the input of a dynamic node, that use of it.
         behind: Value of the float model -> name of what all its readers get now.
@@ -50,8 +52,22 @@ class Switched:
         return {name: np.array(ref in wanted) for ref, name in self.switches.items()}
 
 
-def with_switches(base: ir.Model, adjusted: ir.Model, plan: QuantPlan) -> Switched:
+class Kind(enum.Enum):
+    """What is rounded."""
+
+    WEIGHTS = "weights"
+    """Constants, and the biases that come with them."""
+
+    ACTIVATIONS = "activations"
+    """What is computed: values, and the inputs of dynamic nodes."""
+
+
+def with_switches(
+    base: ir.Model, adjusted: ir.Model, plan: QuantPlan, kinds: Container[Kind] = tuple(Kind)
+) -> Switched:
     """Build the model.
+
+    Kernels are slower with weights that a switch decides on than with constants.
 
     Args:
         base: The float model; not changed.
@@ -59,18 +75,21 @@ def with_switches(base: ir.Model, adjusted: ir.Model, plan: QuantPlan) -> Switch
             :func:`edgeq.quantization.insert.insert` is given. The bias of a node comes with the
             rounding of its weight.
         plan: Its plan. Biases are not rounded: 32 bits lose nothing that could be measured.
+        kinds: What gets switches; other roundings never happen.
 
     Raises:
         ModelError: The plan names nodes or values that the model does not have.
     """
     board = _Board(base.clone(), adjusted)
-    for entry in plan.weights:
-        if entry.params.dtype is not QuantType.INT32:
-            board.weight(entry)
-    for node, entries in plan.dynamic.items():
-        board.dynamic(node, entries)
-    for activation in plan.activations:
-        board.activation(activation)
+    if Kind.WEIGHTS in kinds:
+        for entry in (*plan.weights, *chain.from_iterable(plan.dynamic.values())):
+            if entry.params.dtype is not QuantType.INT32:
+                board.weight(entry)
+    if Kind.ACTIVATIONS in kinds:
+        for node in plan.dynamic:
+            board.dynamic(node)
+        for activation in plan.activations:
+            board.activation(activation)
     rewire.drop_unused_initializers(board.model)
     behind = {name: name_of(value) for name, value in board.behind.items()}
     return Switched(board.model, board.switches, behind)
@@ -100,9 +119,7 @@ class _Board:
         self._choose_before(node, index, switch, rounded_value, source)
         self._bias(node, other, switch)
 
-    def dynamic(self, name: str, entries: Iterable[WeightEntry]) -> None:
-        for entry in entries:
-            self.weight(entry)
+    def dynamic(self, name: str) -> None:
         node = self._node(name)
         source = node.inputs[0]
         if source is None or constants.is_constant(source):

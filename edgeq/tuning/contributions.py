@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.graph.expose import expose
 from edgeq.graph.walk import is_op, name_of
-from edgeq.quantization.switched import with_switches
+from edgeq.quantization.switched import Kind, with_switches
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Contributions:
     Attributes:
         alone: By rounding: with this one on and all others off. Roundings that make little are
             measured several at a time.
-        together: With all of them on.
+        together: With all weights rounded, and with all activations, added up: roundings err
+            independently of each other.
     """
 
     alone: Mapping[Ref, float]
@@ -58,6 +59,8 @@ def measure_contributions(
 ) -> Contributions:
     """Run the model on the samples again and again, each time with other roundings.
 
+    Weights and activations have a model each: constant weights run faster.
+
     Where an output saturates (Softmax, Sigmoid...) the noise is taken in front of that: behind it,
     all depends on whether one of the few samples happens to tip over.
 
@@ -68,15 +71,20 @@ def measure_contributions(
         samples: A few.
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
-    switched = with_switches(base, adjusted, plan)
     decisive = dict.fromkeys(_decisive(output) for output in base.graph.outputs)
-    watched = [switched.behind.get(name, name) for name in decisive]
-    exposed = expose(switched.model, watched, keep_outputs=False)
-    if not exposed.outputs:
-        return Contributions({}, 0.0)
-    bench = _Bench(Session(exposed.model, SessionConfig(threads)), switched, samples)
-    together = bench.noise(switched.switches)
-    alone = dict(_divide(bench, tuple(switched.switches), together, _SMALL * together))
+    benches = []
+    for kind in Kind:
+        switched = with_switches(base, adjusted, plan, (kind,))
+        watched = [switched.behind.get(name, name) for name in decisive]
+        exposed = expose(switched.model, watched, keep_outputs=False)
+        if exposed.outputs and switched.switches:
+            session = Session(exposed.model, SessionConfig(threads))
+            benches.append(_Bench(session, switched, samples))
+    noises = [bench.noise(bench.refs) for bench in benches]
+    together = sum(noises)
+    alone: dict[Ref, float] = {}
+    for bench, noise in zip(benches, noises, strict=True):
+        alone |= _divide(bench, bench.refs, noise, _SMALL * together)
     return Contributions(alone, together)
 
 
@@ -107,6 +115,7 @@ class _Bench:
     """Runs the switched model and compares it with itself, all roundings off."""
 
     def __init__(self, session: Session, switched: Switched, samples: Sequence[Sample]) -> None:
+        self.refs = tuple(switched.switches)
         self._session = session
         self._switched = switched
         self._samples = samples

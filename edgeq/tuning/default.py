@@ -85,11 +85,11 @@ def search(
             _told(workshop, calibrators), ("Nothing was searched for: done as the recipe says",)
         )
     notes: list[str] = []
-    best = _ranged(workshop, calibrators)
+    best, corrected = _ranged(workshop, calibrators)
     if len(calibrators) > 1 and best.ranges:
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
-    best, trials = recover(workshop, best)
+    best, trials = recover(workshop, best, corrected)
     if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, prices, GOAL_DB)
         if found.best is not best:
@@ -124,8 +124,16 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
     return workshop.build(told.choice.with_excluded(further, _TOLD), like=told)
 
 
-def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[StepTrial, ...]]:
-    """Try every recovery step on top of those that helped; the result, and what each brought."""
+def recover(
+    workshop: Workshop, candidate: Candidate, corrected: Candidate | None = None
+) -> tuple[Candidate, tuple[StepTrial, ...]]:
+    """Try every recovery step on top of those that helped; the result, and what each brought.
+
+    Args:
+        workshop: Builds and measures.
+        candidate: Without any step.
+        corrected: The same with its biases corrected, where that has been built.
+    """
     best, trials = candidate, []
     for step in STEPS:
         if best.sqnr_db >= ENOUGH_DB or step.name in workshop.recipe.skip_steps:
@@ -133,7 +141,8 @@ def recover(workshop: Workshop, candidate: Candidate) -> tuple[Candidate, tuple[
         start = time.perf_counter()
         if not workshop.applies(step, best):
             continue
-        attempt = workshop.build(best.choice.with_step(step), like=best)
+        known = corrected if step is BIAS else None
+        attempt = known or workshop.build(best.choice.with_step(step), like=best)
         seconds = time.perf_counter() - start
         before_db, after_db = _comparable(best, attempt)
         kept = after_db > before_db + NOTICEABLE_DB
@@ -152,20 +161,25 @@ def _comparable(one: Candidate, other: Candidate) -> tuple[float, float]:
     return one.typical_db, other.typical_db
 
 
-def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
+def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> tuple[Candidate, Candidate | None]:
     """The calibrator, or all of them value by value, that is closest with its biases corrected.
 
     The mean error that correction takes away can hide all else.
+
+    Returns:
+        The candidate without any step; and with its biases corrected, where that is how it was
+        chosen.
     """
-    best = workshop.build(_start(workshop, calibrators))
-    if len(calibrators) < 2 or not best.ranges:
-        return best
-    alone = [_start(workshop, (name,)) for name in calibrators]
-    choices = [_start(workshop, calibrators), *alone]
-    if BIAS.name not in workshop.recipe.skip_steps and workshop.applies(BIAS, best):
-        closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
-        return workshop.build(replace(closest.choice, steps=frozenset()), like=closest)
-    return _closest(workshop, [best, *(workshop.build(c) for c in choices[1:])])
+    choices = [_start(workshop, names) for names in (calibrators, *((n,) for n in calibrators))]
+    first = workshop.build(choices[0])
+    if len(calibrators) < 2 or not first.ranges:
+        return first, None
+    if BIAS.name in workshop.recipe.skip_steps or not workshop.applies(BIAS, first):
+        return _closest(workshop, [first, *(workshop.build(c) for c in choices[1:])]), None
+    closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
+    if closest.choice.calibrators == first.choice.calibrators:
+        return first, closest
+    return workshop.build(replace(closest.choice, steps=frozenset())), closest
 
 
 def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:

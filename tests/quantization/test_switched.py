@@ -6,11 +6,12 @@ import pytest
 
 from edgeq.calibration.collector import collect
 from edgeq.errors import ModelError
+from edgeq.graph.constants import is_constant
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.ranges import calibrators_for, choose_ranges, required_kinds
 from edgeq.quantization.resolve import resolve
-from edgeq.quantization.switched import with_switches
+from edgeq.quantization.switched import Kind, with_switches
 from edgeq.recipe import Recipe
 from edgeq.refinement.bias_correction import correct_biases, input_axes
 from edgeq.refinement.channels import channel_ranges
@@ -90,6 +91,18 @@ def test_every_rounding_has_a_switch_of_its_own():
     assert set(switched.switches) == {
         ValueRef("x"), ValueRef("r"), ValueRef("z"), EdgeRef("first", 1), EdgeRef("second", 1),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [CHAIN, DYNAMIC])
+def test_kinds_share_the_switches_out_and_constant_weights_stay_constant(text):
+    model = build(text)
+    plan = planned(model, graphs.feeds(model, 4))
+    weights, rest = (with_switches(model, model, plan, (kind,)) for kind in Kind)
+    assert all(isinstance(ref, EdgeRef) and ref.input == 1 for ref in weights.switches)
+    assert {*weights.switches, *rest.switches} == set(with_switches(model, model, plan).switches)
+    assert not weights.switches.keys() & rest.switches.keys()
+    constant = {n.name for n in rest.model.graph if len(n.inputs) > 1 and is_constant(n.inputs[1])}
+    assert {ref.node for ref in weights.switches} <= constant
 
 
 def test_a_plan_of_another_model_is_refused():
