@@ -35,7 +35,7 @@ def shop(target, recipe=None):
 
 def found(target, recipe=None):
     made = shop(target, recipe)
-    model = next(iter(made._floats.values())).model
+    model = made._floats.behind(()).model
     prices = shares(count_macs(model, made.samples[0]))
     return search(made, ("minmax",), prices)
 
