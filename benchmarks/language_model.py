@@ -75,12 +75,13 @@ def main() -> None:
     """Measure and print a table for each model."""
     line = parser(__doc__)
     line.add_argument("--samples", type=int, help="held-out samples to score on; default: all")
-    line.add_argument("--only", default="", help="candidates whose name contains this")
+    line.add_argument("--only", default="", help="candidates whose name contains one of these")
     line.add_argument("--peers", metavar="PYTHON", help="interpreter that has onnxruntime, torch")
     line.add_argument("--limit", type=int, default=1800, help="seconds to quantize at most (1800)")
     given = line.parse_args()
     candidates = [*_ours(), *(_theirs() if given.peers else [])]
-    chosen = [each for each in candidates if given.only in each.name]
+    parts = given.only.split(",")
+    chosen = [each for each in candidates if any(part in each.name for part in parts)]
     for entry in read_set(given.set, given.models):
         print(f"**{entry.name}**; {machine()}, {given.threads} threads\n", flush=True)
         header = ["candidate", "MB", "score", "interval", "time of fp32 / its own",

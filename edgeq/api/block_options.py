@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from edgeq.errors import RecipeError, nearest
+from edgeq.weight_only.allocation import possible
 from edgeq.weight_only.blocks import BITS, BlockSpec
 from edgeq.weight_only.methods import WITHOUT_DATA, applicable
 from edgeq.weight_only.scheme import FORMATS, OPERATOR, SCHEME_BITS, STANDARD, BlockScheme
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WITH_DATA: Final = "gptq"
+_WORTH_IT: Final = 4
+"""Bits up to which learning from data pays for the passes over it: at 8 bits the rounding of inputs
+is what is left, whatever the method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class BlockChoice:
     method: str | None = None
     format: str = OPERATOR
     layer_bits: Mapping[str, int] = field(default_factory=dict)
+    target_bits: float | None = None
 
     @property
     def says_anything(self) -> bool:
@@ -56,9 +61,16 @@ def resolve_blocks(scheme: str, choice: BlockChoice, *, has_data: bool) -> Block
             where="--format",
             remedy=nearest(choice.format, FORMATS),
         )
-    method = choice.method or (_WITH_DATA if has_data else WITHOUT_DATA)
+    learns = has_data and (bits <= _WORTH_IT or choice.target_bits is not None)
+    method = choice.method or (_WITH_DATA if learns else WITHOUT_DATA)
     applicable(method, has_data=has_data)
     _require_bits(bits, choice)
+    if choice.target_bits is not None and not possible(choice.target_bits):
+        raise RecipeError(
+            f"{choice.target_bits:g} bits a weight cannot be reached",
+            where="--target-bits",
+            remedy="Take a number between 2 and 9, such as 4.5",
+        )
     return BlockScheme(
         scheme,
         method,
@@ -66,6 +78,7 @@ def resolve_blocks(scheme: str, choice: BlockChoice, *, has_data: bool) -> Block
         choice.symmetric,
         choice.format,
         tuple(choice.layer_bits.items()),
+        choice.target_bits,
     )
 
 

@@ -60,6 +60,7 @@ def quantize(
     method: str | None = None,
     weight_format: str = "operator",
     layer_bits: Mapping[str, int] | None = None,
+    target_bits: float | None = None,
     target: str = "cpu",
     calibrator: str | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -90,14 +91,16 @@ def quantize(
             ``w4`` and ``w2``: weights of so many bits in blocks, activations float; data is not
             needed.
         block_size: Weights that share a scale, a power of two from 16. For weights in blocks, as
-            the next four.
+            the next five.
         symmetric: Whether blocks have no zero points: smaller, and coarser.
         method: How integers are found: ``rtn``, ``hqq``, ``k-quant``, ``gptq`` (with data), or
-            ``auto``, the one of the least error for each matrix. None: ``gptq`` with data,
-            ``k-quant`` without.
+            ``auto``, the one of the least error for each matrix. None: ``gptq`` for
+            ``w4`` and ``w2`` with data, else ``k-quant``.
         weight_format: ``operator``: onnxruntime's MatMulNBits and GatherBlockQuantized. ``qdq``:
             DequantizeLinear of the ONNX standard.
         layer_bits: Other bits for the weights of some nodes, by pattern of their names.
+        target_bits: Bits a weight on average, scales included: 8, 4 and 2 bits are mixed to reach
+            them, more for the matrices that suffer most.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.
@@ -128,7 +131,7 @@ def quantize(
     options = resolve_options(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
         evaluation_data, metric, max_trials, time_limit, skip_steps,
-        BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}),
+        BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}, target_bits),
         has_data=calibration_data is not None,
     )  # fmt: skip
     listener = progress or Silent()

@@ -44,6 +44,7 @@ class _Request:
     method: str | None
     weight_format: str
     layer_bits: tuple[str, ...]
+    target_bits: float | None
     target: str
     calibrator: str | None
     recipe: Path | None
@@ -101,7 +102,8 @@ class _Request:
 @click.option(
     "--method",
     metavar="NAME",
-    help="w8, w4, w2: rtn, hqq, k-quant, gptq or auto; default: gptq with --calib, else k-quant.",
+    help="w8, w4, w2: rtn, hqq, k-quant, gptq or auto; default: gptq for w4, w2 with --calib, "
+    "else k-quant.",
 )
 @click.option(
     "--format",
@@ -116,6 +118,12 @@ class _Request:
     multiple=True,
     metavar="PATTERN=BITS",
     help="w8, w4, w2: other bits for nodes of these names. Repeatable.",
+)
+@click.option(
+    "--target-bits",
+    type=float,
+    metavar="BITS",
+    help="w8, w4, w2: bits a weight on average, scales included; 8, 4 and 2 are mixed to reach it.",
 )
 @options.target_option
 @click.option(
@@ -259,6 +267,7 @@ def _quantize(request: _Request) -> QuantizationResult:
             method=request.method,
             weight_format=request.weight_format,
             layer_bits=_layer_bits(request.layer_bits),
+            target_bits=request.target_bits,
             target=request.target,
             calibrator=request.calibrator,
             recipe=request.recipe,

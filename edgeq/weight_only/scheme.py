@@ -43,6 +43,7 @@ class BlockScheme:
         symmetric: Whether zero points are left out.
         format: ``operator`` or ``qdq``.
         layer_bits: Patterns of node names and the bits of their weights, the first match counts.
+        target_bits: Bits a weight on average, scales included: widths are mixed to reach them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class BlockScheme:
     symmetric: bool = False
     format: str = OPERATOR
     layer_bits: tuple[tuple[str, int], ...] = ()
+    target_bits: float | None = None
 
     @property
     def bits(self) -> int:
@@ -64,10 +66,11 @@ class BlockScheme:
             table: The matrix.
             all_weights: Weights of all matrices of the model.
         """
-        bits = self._asked(table)
-        if bits is None:
-            small = table.looked_up_only and table.size < _SMALL_SHARE * all_weights
-            bits = 8 if small else self.bits
+        small = table.looked_up_only and table.size < _SMALL_SHARE * all_weights
+        return self.of_bits(table, self.asked(table) or (8 if small else self.bits))
+
+    def of_bits(self, table: Table, bits: int) -> BlockSpec | None:
+        """How a matrix is stored in so many bits; None where its rows fit no block of a lookup."""
         size = self.size or DEFAULT_SIZES[bits]
         # A lookup hands over whole blocks, and a block with hardly any weight is all scale.
         looked_up = any(use.looks_up for use in table.uses)
@@ -79,7 +82,7 @@ class BlockScheme:
             return None
         return BlockSpec(bits, size, self.symmetric)
 
-    def _asked(self, table: Table) -> int | None:
+    def asked(self, table: Table) -> int | None:
         """The bits that the user wants for one of the nodes that read the table."""
         names = [node_name(use.node) for use in table.uses]
         for pattern, bits in self.layer_bits:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from edgeq.graph import rewire
 from edgeq.graph.walk import node_name
 from edgeq.quantization.plan import NodeDecision, NodeForm
-from edgeq.weight_only.blocks import stored_bytes
+from edgeq.weight_only.allocation import allocate, widths
+from edgeq.weight_only.blocks import BITS, stored_bytes
 from edgeq.weight_only.methods import (
     AUTO,
     WITHOUT_DATA,
@@ -19,7 +20,7 @@ from edgeq.weight_only.methods import (
 )
 from edgeq.weight_only.operators import OperatorForm
 from edgeq.weight_only.scheme import STANDARD
-from edgeq.weight_only.standard import StandardForm
+from edgeq.weight_only.standard import STANDARD_BITS, StandardForm
 from edgeq.weight_only.tables import find_tables
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from edgeq.recipe import Recipe
     from edgeq.types import FloatArray
+    from edgeq.weight_only.allocation import Width
     from edgeq.weight_only.blocks import BlockMatrix, BlockSpec
     from edgeq.weight_only.scheme import BlockScheme
     from edgeq.weight_only.tables import Table
@@ -106,8 +108,11 @@ def store_in_blocks(
     decisions = dict(found.decisions)
     stored: list[StoredTable] = []
     everything = sum(table.size for table in found.tables)
+    mixed = _mixed(found.tables, scheme, moments)
     for count, table in enumerate(found.tables):
         spec = scheme.spec(table, everything)
+        if table.name in mixed:
+            spec = scheme.of_bits(table, mixed[table.name])
         decided = _decide(table, spec)
         decisions |= {decision.node: decision for decision in decided}
         if spec is not None:
@@ -119,6 +124,23 @@ def store_in_blocks(
         if progress is not None:
             progress(count + 1, len(found.tables))
     return Outcome(tuple(stored), tuple(decisions.values()))
+
+
+def _mixed(tables: Sequence[Table], scheme: BlockScheme, moments: Moments | None) -> dict[str, int]:
+    """Bits of every matrix under the budget; empty without one."""
+    if scheme.target_bits is None:
+        return {}
+    allowed = STANDARD_BITS if scheme.format == STANDARD else BITS
+    choices: dict[str, Sequence[Width]] = {}
+    for table in tables:
+        asked = scheme.asked(table)
+        specs = {bits: scheme.of_bits(table, bits) for bits in ((asked,) if asked else allowed)}
+        known = {bits: spec for bits, spec in specs.items() if spec is not None}
+        if known:
+            moment = None if moments is None else moments.of(table)
+            choices[table.name] = widths(table, known, moment)
+    weights = sum(table.size for table in tables if table.name in choices)
+    return allocate(choices, int(weights * scheme.target_bits / 8))
 
 
 def _decide(table: Table, spec: BlockSpec | None) -> list[NodeDecision]:
