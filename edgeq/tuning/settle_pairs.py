@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from edgeq.tuning.candidate import Candidate
     from edgeq.tuning.workshop import Workshop
 
-ALLOWED_DB = 1.0
-"""What raised scales may cost: a quarter more noise."""
+ALLOWED_DB = 0.5
+"""What raised scales may cost: an eighth more noise. With 1.4 dB on efficientnet_lite0, 2 of 103
+pictures of the evaluation set changed their class (measured)."""
 
-ENOUGH_DB = 26.0
-"""Closeness from which that does not matter: no recovery step would be tried either."""
+ENOUGH_DB = 30.0
+"""Closeness from which that does not matter: errors are a thirtieth of the signal."""
 
 
 def first_form(recipe: Recipe, target: TargetProfile) -> PairForm:
