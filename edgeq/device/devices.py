@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from edgeq.device.address import Address
     from edgeq.device.transport import Transport
 
+EMULATED_PYTHON: Final = "3.11"
+"""The Python of ARM64 roots."""
+
 QNN_RELATIVE: Final = 0.05
 """Neural processors compute in integers of their own: 1 to 2 steps of 8 bits a layer."""
 
@@ -106,11 +109,8 @@ def _emulated(address: Address) -> Iterator[Device]:
     root = cache.require(cache.ARM64, address.text)
     emulator = cache.require(cache.QEMU, address.text) / "qemu-aarch64"
     cpu = ARM64_CPUS[address.options.get("cpu", DEFAULT_CPU)]
-    system, site = root / "root", root / "site"
-    python = system / "usr/bin/python3.11"
-    environment = {"PYTHONHOME": str(system / "usr"), "PYTHONPATH": str(site)}
-    command = (str(emulator), "-cpu", cpu, "-L", str(system), str(python))
-    transport = LocalTransport(address.text, environment)
+    transport = LocalTransport(address.text, emulated_environment(root))
+    command = emulated_python(emulator, cpu, root)
     yield Device(address, transport, command, emulated=True, processor=cpu.partition(",")[0])
 
 
@@ -163,6 +163,24 @@ def _qnn(address: Address) -> Iterator[Device]:
         arguments=("--plugin", "qnn", "--relative", str(QNN_RELATIVE)),
         processor="Hexagon HTP simulator",
     )
+
+
+def emulated_python(emulator: Path, cpu: str, root: Path) -> tuple[str, ...]:
+    """The words that run the Python of an ARM64 root."""
+    system = root / "root"
+    python = system / f"usr/bin/python{EMULATED_PYTHON}"
+    return str(emulator), "-cpu", cpu, "-L", str(system), str(python)
+
+
+def emulated_environment(root: Path) -> dict[str, str]:
+    """The variables that it needs."""
+    return {
+        "PYTHONHOME": str(root / "root/usr"),
+        "PYTHONPATH": str(root / "site"),
+        # Compiling numpy takes longer there than running most models.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
 
 
 def require_x86(where: str) -> None:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeq.device import cache, debian
-from edgeq.device.devices import require_x86
+from edgeq.device.address import ARM64_CPUS, DEFAULT_CPU
+from edgeq.device.devices import (
+    EMULATED_PYTHON,
+    emulated_environment,
+    emulated_python,
+    require_x86,
+)
 from edgeq.device.process import execute
 from edgeq.errors import DeviceError
 
@@ -25,16 +31,14 @@ _QEMU_PACKAGE: Final = f"qemu-user/{debian.RELEASE}-backports"
 
 _EMULATORS: Final = ("qemu-aarch64", "qemu-x86_64")
 
-_PYTHON: Final = "3.11"
-
 _ROOT_PACKAGES: Final = (
     "libc6",
     "libexpat1",
     "libgcc-s1",
-    f"libpython{_PYTHON}-minimal",
-    f"libpython{_PYTHON}-stdlib",
+    f"libpython{EMULATED_PYTHON}-minimal",
+    f"libpython{EMULATED_PYTHON}-stdlib",
     "libstdc++6",
-    f"python{_PYTHON}-minimal",
+    f"python{EMULATED_PYTHON}-minimal",
     "zlib1g",
 )
 _PLATFORMS: Final = (
@@ -108,7 +112,26 @@ def _arm64(where: str, runtime: Mapping[str, str], *, again: bool) -> dict[str, 
         with cache.building(cache.ARM64, made_of) as folder:
             made_of |= apt.unpack([f"{name}:arm64" for name in _ROOT_PACKAGES], folder / "root")
             made_of |= _wheels(where, runtime, Path(scratch) / "wheels", folder / "site")
+            _prove(where, folder)
     return made_of
+
+
+def _prove(where: str, root: Path) -> None:
+    """Run the root once before anybody relies on it; that compiles what it imports, too."""
+    emulator = cache.require(cache.QEMU, where) / "qemu-aarch64"
+    words = emulated_python(emulator, ARM64_CPUS[DEFAULT_CPU], root)
+    done = execute(
+        [*words, "-c", "import numpy, onnxruntime"],
+        timeout=_SECONDS,
+        where=where,
+        environment=emulated_environment(root),
+    )
+    if done.code:
+        raise DeviceError(
+            f"the root that was built does not run: {done.complaint}",
+            where=where,
+            remedy="Run the setup again later; it takes the newest packages there are",
+        )
 
 
 def _wheels(where: str, runtime: Mapping[str, str], downloads: Path, site: Path) -> dict[str, str]:
@@ -116,7 +139,7 @@ def _wheels(where: str, runtime: Mapping[str, str], downloads: Path, site: Path)
     platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
     wanted = [f"onnxruntime=={runtime['onnxruntime']}", "numpy"]
     words = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:"]
-    words += [*platforms, "--python-version", _PYTHON, "-d", str(downloads), *wanted]
+    words += [*platforms, "--python-version", EMULATED_PYTHON, "-d", str(downloads), *wanted]
     _call(words, where, "Check the network, and that this Python has pip")
     found = {}
     for wheel in sorted(downloads.glob("*.whl")):
