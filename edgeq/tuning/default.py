@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import RecipeError, nearest
 from edgeq.graph.walk import node_name, nodes
-from edgeq.metrics.fidelity import CLOSE_DB
+from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
@@ -89,14 +89,16 @@ def search(
     if len(calibrators) > 1 and best.ranges:
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
-    best, trials = recover(workshop, best, corrected)
+    # Before layers are rounded, which takes long and would have to be done in every form.
+    settled, said = settle_pairs(workshop, best)
+    notes += [said] if said else []
+    best, trials = recover(workshop, settled, corrected if settled is best else None)
     if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
         found = leave_float(workshop, best, prices, GOAL_DB)
         if found.best is not best:
             notes.append(found.note)
             best = found.best
-    best, said = settle_pairs(workshop, best)
-    return Search(best, (*notes, *([said] if said else [])), trials)
+    return Search(best, tuple(notes), trials)
 
 
 def _start(workshop: Workshop, calibrators: Sequence[str]) -> Choice:
@@ -187,11 +189,21 @@ def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
 
     It comes back as it was built: what it will be compared with is not measured on all of them.
     """
-    ranked = sorted(candidates, key=lambda candidate: -candidate.typical_db)[:_FINALISTS]
+    ranked = sorted(candidates, key=lambda candidate: -_rank_db(candidate))[:_FINALISTS]
     near_db = ranked[0].typical_db - _DOUBT_DB
     finalists = [c for c in candidates if c in ranked and c.typical_db >= near_db]
     if len(finalists) == 1:
         return finalists[0]
-    reached = [workshop.confirm(c).typical_db for c in finalists]
+    reached = [_rank_db(workshop.confirm(c)) for c in finalists]
     enough = max(reached) - NOTICEABLE_DB
     return next(c for c, db in zip(finalists, reached, strict=True) if db >= enough)
+
+
+def _rank_db(candidate: Candidate) -> float:
+    """Where a candidate stands among others, on the scale of :func:`_comparable`.
+
+    Those that count as perfect stand above all others, in the order of their worst samples.
+    """
+    if candidate.typical_db < CLOSE_DB - NOTICEABLE_DB:
+        return candidate.typical_db
+    return CLOSE_DB + MAX_DB + candidate.sqnr_db

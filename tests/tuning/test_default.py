@@ -1,6 +1,6 @@
 """The search keeps what measures best, and leaves float what costs too much."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import graphs
 import models
@@ -149,9 +149,47 @@ def test_steps_are_compared_with_what_is_measured_on_the_same_samples(monkeypatc
         sample["x"] *= 0.1
     shop = workshop(model, samples, "auto", measured=samples[:2])
     found = search(shop, tuple(calibrators_for("auto")), {})
-    plain = shop.build(Choice(found.best.choice.calibrators))
+    chosen = found.best.choice
+    plain = shop.build(Choice(chosen.calibrators, pairs=chosen.pairs))
     assert found.steps[0].before_db == plain.typical_db
     assert shop.confirm(plain).typical_db != plain.typical_db
+
+
+@dataclass(frozen=True)
+class Measured:
+    typical_db: float
+    sqnr_db: float
+
+
+class Confirming:
+    """Measures on more samples what was measured on few."""
+
+    def __init__(self, outcomes):
+        self._outcomes = outcomes
+        self.asked = []
+
+    def confirm(self, candidate):
+        self.asked.append(candidate)
+        return self._outcomes[candidate]
+
+
+def test_of_perfect_candidates_the_one_with_the_best_worst_samples_is_the_closest():
+    close, closer = Measured(30.0, 29.0), Measured(29.9, 40.0)
+    shop = Confirming({close: Measured(30.0, 29.0), closer: Measured(29.9, 41.0)})
+    assert default._closest(shop, [close, closer]) is closer
+
+
+def test_a_candidate_far_ahead_is_not_measured_again():
+    shop = Confirming({})
+    ahead = Measured(25.0, 20.0)
+    assert default._closest(shop, [Measured(22.0, 24.0), ahead]) is ahead
+    assert not shop.asked
+
+
+def test_candidates_close_to_each_other_are_told_apart_on_all_samples():
+    lucky, better = Measured(25.0, 20.0), Measured(24.5, 20.0)
+    shop = Confirming({lucky: Measured(21.0, 18.0), better: Measured(24.0, 20.0)})
+    assert default._closest(shop, [lucky, better]) is better
 
 
 def test_a_step_that_is_skipped_is_nowhere_in_the_result():
