@@ -101,7 +101,8 @@ def inspect(
     prepared = prepare(opset.upgrade(loaded.model, profile.minimum_opset))
     macs_of_all = _macs(prepared.model)
     annotations = annotate(prepared.model, profile, Recipe())
-    foretold = forecast(prepared.model, annotations.decisions, _least(prepared.model), profile)
+    least = _least(prepared.model)
+    foretold = forecast(prepared.model, annotations.decisions, least, profile, annotations.rounded)
     return Inspection(
         path=loaded.path,
         sha256=loaded.sha256,

@@ -54,6 +54,11 @@ class Annotations:
         """Relu or Clip node -> the node that makes what it writes, absorbed or fused."""
         return {**self.absorbed, **self.fused}
 
+    @property
+    def rounded(self) -> frozenset[str]:
+        """Names of the values that carry a Q/DQ pair."""
+        return frozenset(ref.name for ref in self.specs if isinstance(ref, ValueRef))
+
     def observed(self) -> tuple[ValueRef, ...]:
         """The values whose ranges calibration has to find."""
         return tuple(

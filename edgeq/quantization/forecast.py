@@ -16,7 +16,7 @@ from edgeq.quantization.fitting import all_static
 from edgeq.quantization.plan import NodeForm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -81,6 +81,7 @@ def forecast(
     decisions: Mapping[str, NodeDecision],
     counted: Mapping[str, int | None],
     target: TargetProfile,
+    rounded: Container[str],
 ) -> Forecast:
     """Foretell a run.
 
@@ -89,6 +90,7 @@ def forecast(
         decisions: What becomes of its nodes.
         counted: Multiply-accumulates per compute node.
         target: What it shall run on.
+        rounded: Names of the values that carry a Q/DQ pair.
     """
     everything = [node for node in nodes(model) if node.op_type != "Constant"]
     forms = {node: _form(node, decisions) for node in everything}
@@ -108,7 +110,7 @@ def forecast(
         float_nodes=tuple(left),
         integer_regions=_groups(integer),
         float_regions=_groups(other),
-        crossings=_crossings(everything, forms, model),
+        crossings=_crossings(everything, forms, model, rounded),
         partitions=pieces,
         on_fallback=outside,
     )
@@ -147,33 +149,35 @@ def _groups(members: Sequence[ir.Node]) -> int:
 
 
 def _crossings(
-    everything: Sequence[ir.Node], forms: Mapping[ir.Node, NodeForm], model: ir.Model
+    everything: Sequence[ir.Node],
+    forms: Mapping[ir.Node, NodeForm],
+    model: ir.Model,
+    rounded: Container[str],
 ) -> int:
     """Values that are turned into integers or back, and inputs of nodes that do so themselves.
 
     Each float reader of integers has a conversion of its own: runtimes give it one.
     """
+
+    def made(value: ir.Value) -> bool:
+        """Whether the value is made in integers: some kernels read them and write floats."""
+        producer = value.producer()
+        known = producer is not None and forms.get(producer) in _INTEGER
+        return known and value.name in rounded
+
     into: set[ir.Value] = set()
     back: set[tuple[ir.Value, ir.Node | None]] = {
-        (value, None) for value in model.graph.outputs if _made(value, forms)
+        (value, None) for value in model.graph.outputs if made(value)
     }
-    dynamic = 0
     for node in everything:
-        dynamic += forms[node] is NodeForm.DYNAMIC
         for index, value in enumerate(node.inputs):
             if value is None or constants.is_constant(value):
                 continue
-            if forms[node] not in _INTEGER and _made(value, forms):
+            if forms[node] not in _INTEGER and made(value):
                 back.add((value, node))
-            elif forms[node] in _INTEGER and not _made(value, forms) and _is_read(node, index):
-                into.add(value)
-    return len(into) + len(back) + dynamic
-
-
-def _made(value: ir.Value, forms: Mapping[ir.Node, NodeForm]) -> bool:
-    """Whether the value is made in integers."""
-    producer = value.producer()
-    return producer is not None and forms.get(producer) in _INTEGER
+            elif forms[node] in _INTEGER and value.name in rounded and not made(value):
+                into |= {value} if _is_read(node, index) else set()
+    return len(into) + len(back) + sum(form is NodeForm.DYNAMIC for form in forms.values())
 
 
 def _is_read(node: ir.Node, index: int) -> bool:

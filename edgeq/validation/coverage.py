@@ -178,7 +178,8 @@ def promise(
         target: The target.
     """
     decisions = {decision.node: decision for decision in plan.decisions}
-    found = forecast(prepared, decisions, counted, target)
+    rounded = frozenset(entry.value.name for entry in plan.activations)
+    found = forecast(prepared, decisions, counted, target, rounded)
     left = tuple(FloatNode(n.node, n.op_type, n.macs, n.reason) for n in found.float_nodes)
     return Coverage(found.int8, 0, found.float_, left, 0, found.crossings, promised=True)
 

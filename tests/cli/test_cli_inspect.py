@@ -99,7 +99,7 @@ def test_the_forecast_for_the_cpu_counts_regions_and_borders(run, net):
     forecast = json.loads(run("inspect", net, "--json").stdout)["forecast"]
     assert forecast["coverage"]["ratio"] == 1.0
     assert forecast["regions"]["integer"] >= 1
-    assert forecast["boundary_crossings"] >= 2
+    assert forecast["boundary_crossings"] >= 1
     assert forecast["partitions"] is None
     assert forecast["float_nodes"] == []
 

@@ -20,10 +20,10 @@ CONV = 16 * 3 * 3
 
 def foretold(lines, target=CPU, head=IO, **constants):
     model = graphs.build(f"{head} {{ {lines} }}", w=W, **constants)
-    decisions = annotate(model, target, Recipe()).decisions
+    annotations = annotate(model, target, Recipe())
     compute = [node for node in nodes(model) if macs.is_compute(node)]
     counted = {node.name: macs.count(node, shapes.static) for node in compute}
-    return forecast(model, decisions, counted, target)
+    return forecast(model, annotations.decisions, counted, target, annotations.rounded)
 
 
 def test_arithmetic_is_split_by_form():
@@ -61,6 +61,11 @@ def test_borders_are_those_of_the_quantized_model():
     model = graphs.build(f"{IO} {{ {lines} }}", w=W)
     _, left_over = graphs.quantize(model).executed()
     assert foretold(lines).crossings == left_over
+
+
+def test_kernels_that_write_floats_convert_nothing_back():
+    found = foretold("[c] y = Conv(x, w) [d] z = Conv(y, w)", target_named("tensorrt"))
+    assert found.crossings == 1  # what the first one reads
 
 
 def test_a_dynamic_node_converts_for_itself():
