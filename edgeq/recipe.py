@@ -51,6 +51,10 @@ class Recipe:
         pairs: What is done about weights of which two products can saturate on x86 without VNNI:
             ``full`` keeps 8 bits, ``narrow`` raises scales, ``unsigned`` stores uint8; ``auto``
             takes what the target and the accuracy allow.
+        integer_for_speed: Names of nodes, as of ``include``, that a search has put into integers in
+            the end because that is faster.
+        float_for_speed: Names of nodes that a search has left float in the end because that is
+            faster.
         seed: Seed of the sample of the data that is kept, which steps learn from; None for 0, or
             for that of a calibration table.
     """
@@ -64,6 +68,8 @@ class Recipe:
     search: bool = True
     weights: str = "minmax"
     left_float: tuple[str, ...] = ()
+    integer_for_speed: tuple[str, ...] = ()
+    float_for_speed: tuple[str, ...] = ()
     seed: int | None = None
     pairs: str = "auto"
 

@@ -12,19 +12,19 @@ from edgeq.graph.fingerprint import fingerprint
 from edgeq.graph.walk import node_name, nodes, values
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.annotate import annotate
+from edgeq.quantization.eligibility import bridges
 from edgeq.quantization.ranges import context_of
 from edgeq.quantization.refusal import refuse_quantized, refuse_unreachable
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.types import QuantSpec, ValueRef
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx_ir as ir
 
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
-    from edgeq.quantization.annotate import Annotations
     from edgeq.recipe import Recipe
     from edgeq.targets import TargetProfile
     from edgeq.types import Sample
@@ -43,31 +43,30 @@ class Ground:
     Attributes:
         loaded: The model as it was found.
         prepared: What passes made of it.
-        annotations: What will run in integers, and the values to observe.
+        specs: What is wanted of each value to observe.
         origin: What statistics of those values belong to.
     """
 
     loaded: LoadedModel
     prepared: Prepared
-    annotations: Annotations
+    specs: Mapping[ValueRef, QuantSpec]
     origin: Origin
 
     @property
     def observed(self) -> list[str]:
         """Names of the values to observe."""
-        return [ref.name for ref in self.annotations.observed()]
+        return [ref.name for ref in self.specs]
 
     def notes(self) -> tuple[ValueNote, ...]:
         """Where each of those values stands in the graph."""
         known, found = values(self.prepared.model), []
         for name in self.observed:
-            context, spec = context_of(known[name]), self.annotations.specs[ValueRef(name)]
-            if isinstance(spec, QuantSpec):
-                found.append(
-                    ValueNote(
-                        name, context.producer, context.consumers, spec.dtype.value, spec.symmetric
-                    )
+            context, spec = context_of(known[name]), self.specs[ValueRef(name)]
+            found.append(
+                ValueNote(
+                    name, context.producer, context.consumers, spec.dtype.value, spec.symmetric
                 )
+            )
         return tuple(found)
 
 
@@ -112,12 +111,17 @@ def lay_ground(
     require_meant(recipe, loaded.model, prepared.model)
     annotations = annotate(prepared.model, target, recipe)
     refuse_unreachable(prepared.model, annotations.decisions, target)
-    if annotations.observed():
+    specs = annotations.ranged()
+    if target.executable_here:
+        # Whether bridges are crossed shows later; by then their ranges are wanted.
+        crossing = bridges(prepared.model, target)
+        specs |= annotate(prepared.model, target, recipe, bridged=crossing).ranged()
+    if specs:
         require_enough(first)
     dropped = {*left_out, *(each.name for each in prepared.dropped)}
     structure = f"{_PREPARATION}:{fingerprint(prepared.model)}"
     origin = origin_of(loaded, target, recipe, structure, dropped)
-    return Ground(loaded, prepared, annotations, origin)
+    return Ground(loaded, prepared, specs, origin)
 
 
 def origin_of(

@@ -10,11 +10,10 @@ import numpy as np
 
 from edgeq.calibration.sources import InputSpec
 from edgeq.errors import DataError, EdgeqError
-from edgeq.graph import macs
-from edgeq.graph.walk import node_name, nodes, values
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
+from edgeq.tuning.costs import node_times
 from edgeq.validation.diagnosis import NOTHING_FOUND, Diagnosis
 
 if TYPE_CHECKING:
@@ -210,33 +209,7 @@ def task_score(metric: Metric, source: SampleSource, answers: list[dict[str, Arr
 
 
 def time_shares(model: ir.Model, samples: Sequence[Sample], threads: int) -> dict[str, float]:
-    """The part, 0 to 1, of the running time that each node of a model takes.
-
-    onnxruntime calls some fused kernels after what they write, which may lie behind the layer that
-    takes the time: it is counted for that layer.
-    """
-    named = {node_name(node): node for node in nodes(model)}
-    known = values(model)
-    shares: dict[str, float] = {}
-    for spent in profile(model, SessionConfig(threads), samples):
-        node = named.get(spent.name)
-        written = known.get(spent.name)
-        producer = None if written is None else written.producer()
-        if node is None and producer is not None:
-            node = _layer_of(producer)
-        if node is not None:
-            name = node_name(node)
-            shares[name] = shares.get(name, 0.0) + spent.share
-    return shares
-
-
-def _layer_of(node: ir.Node) -> ir.Node:
-    """The layer whose kernel may have absorbed a node; the node itself where there is none."""
-    before = node
-    while not macs.is_compute(before):
-        source = before.inputs[0] if before.inputs else None
-        producer = None if source is None else source.producer()
-        if source is None or producer is None or len(source.uses()) != 1:
-            return node
-        before = producer
-    return before
+    """The part, 0 to 1, of the running time that each node of a model takes."""
+    times = node_times(model, profile(model, SessionConfig(threads), samples))
+    total = sum(times.values()) or 1.0
+    return {name: time / total for name, time in times.items()}

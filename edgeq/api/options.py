@@ -39,6 +39,7 @@ class Options:
         limits: How long to search for a budget.
         scheme: Name of the scheme.
         blocks: How weights are stored in blocks, where the scheme does that.
+        latency_tuning: Whether measured times decide which nodes run in integers.
     """
 
     target: TargetProfile
@@ -51,6 +52,7 @@ class Options:
     limits: Limits
     scheme: str = "int8"
     blocks: BlockScheme | None = None
+    latency_tuning: bool = True
 
     @property
     def has_budget(self) -> bool:
@@ -70,6 +72,7 @@ def resolve_options(
     max_drop: str | float | None, evaluation: object, metric: str | None,
     max_trials: int | None = None, time_limit: float | None = None,
     skip_steps: Sequence[str] = (), blocks: BlockChoice | None = None, *, has_data: bool = True,
+    latency_tuning: bool = True,
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -114,7 +117,7 @@ def resolve_options(
     limits = Limits(Limits().trials if max_trials is None else max_trials, time_limit)
     return Options(
         profile, chosen, threads, validate, thresholds, evaluation, metric,
-        limits, scheme, in_blocks,
+        limits, scheme, in_blocks, latency_tuning,
     )  # fmt: skip
 
 
@@ -161,12 +164,13 @@ def resolve_recipe(
             where="steps",
             remedy="Write search = false, too, or name steps not to try as skip_steps",
         )
-    if chosen.left_float and chosen.search:
-        raise RecipeError(
-            "the layers left float are searched for, unless nothing is",
-            where="left_float",
-            remedy="Write search = false, too, or name the layers under exclude",
-        )
+    for key in ("left_float", "integer_for_speed", "float_for_speed"):
+        if getattr(chosen, key) and chosen.search:
+            raise RecipeError(
+                "such layers are searched for, unless nothing is",
+                where=key,
+                remedy="Write search = false, too, or name the layers under exclude or include",
+            )
     taken = tuple(step for step in chosen.steps if step not in chosen.skip_steps)
     return chosen.with_changes(steps=taken)
 

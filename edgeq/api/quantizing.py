@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from edgeq.recipe import DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.default import search
+from edgeq.tuning.speed import hasten
 from edgeq.tuning.workshop import Workshop
 from edgeq.validation.coverage import count_macs, shares
 from edgeq.validation.verdict import judge
@@ -75,6 +77,7 @@ def quantize(
     time_limit: float | None = None,
     skip_steps: Sequence[str] = (),
     validate: bool = True,
+    latency_tuning: bool = True,
     progress: Progress | None = None,
 ) -> QuantizationResult:
     """Quantize a model, run the result, and say how close and how fast it is.
@@ -120,6 +123,8 @@ def quantize(
         skip_steps: Names of recovery steps not to try, beside the recipe's.
         validate: Whether to measure coverage, layers and latency and to hold the result against
             thresholds. It is run on samples in any case.
+        latency_tuning: Whether to let measured times decide which operators between integer layers
+            run in integers, and which layers stay float; where the target is this machine.
         progress: Listens to the run.
 
     Returns:
@@ -132,7 +137,7 @@ def quantize(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
         evaluation_data, metric, max_trials, time_limit, skip_steps,
         BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}, target_bits),
-        has_data=calibration_data is not None,
+        has_data=calibration_data is not None, latency_tuning=latency_tuning,
     )  # fmt: skip
     listener = progress or Silent()
     stages = Stages(listener)
@@ -205,6 +210,10 @@ def _quantized(
         found = search(
             workshop, tuple(calibrators), shares(macs), falls_back=not options.has_budget
         )
+    if _tunes_latency(options):
+        with stages.stage("tune"):
+            hastened = hasten(workshop, found.best, shares(macs))
+            found = replace(found, best=hastened.best, notes=(*found.notes, *hastened.notes))
     budget = None
     if options.has_budget and evaluation is not None:
         with stages.stage("budget"):
@@ -215,6 +224,12 @@ def _quantized(
         ground.loaded, ground.prepared, collection, found, final, macs,
         calibrated.described, calibrated.assumptions, evaluation, budget,
     )  # fmt: skip
+
+
+def _tunes_latency(options: Options) -> bool:
+    """Whether times measured here mean anything to the target, and are to decide."""
+    here = options.target.times_on(platform.machine())
+    return here and options.latency_tuning and options.recipe.search
 
 
 def _within_budget(

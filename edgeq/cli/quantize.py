@@ -62,6 +62,7 @@ class _Request:
     keep_best: bool
     report: tuple[Path, ...]
     no_validate: bool
+    no_latency_tuning: bool
     quiet: bool
     as_json: bool
 
@@ -173,6 +174,11 @@ class _Request:
     metavar="FILE.json|FILE.html",
     help="Write the report, also of a failed run: for programs or for people. Repeatable.",
 )
+@click.option(
+    "--no-latency-tuning",
+    is_flag=True,
+    help="Do not let times measured here decide what runs in integers.",
+)
 @click.option("--no-validate", is_flag=True, help="Do not judge coverage, closeness and speed.")
 @options.quiet_option
 @options.json_option("the report")
@@ -282,6 +288,7 @@ def _quantize(request: _Request) -> QuantizationResult:
             time_limit=request.time_limit,
             skip_steps=request.skip_step,
             validate=not request.no_validate,
+            latency_tuning=not request.no_latency_tuning,
             progress=progress,
         )
 

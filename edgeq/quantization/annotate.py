@@ -19,7 +19,7 @@ from edgeq.targets import PairSums
 from edgeq.types import DerivedSpec, EdgeRef, FixedSpec, QuantSpec, SharedSpec, ValueRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import onnx_ir as ir
 
@@ -61,11 +61,15 @@ class Annotations:
 
     def observed(self) -> tuple[ValueRef, ...]:
         """The values whose ranges calibration has to find."""
-        return tuple(
-            ref
+        return tuple(self.ranged())
+
+    def ranged(self) -> dict[ValueRef, QuantSpec]:
+        """Those values, and what is wanted of each."""
+        return {
+            ref: spec
             for ref, spec in self.specs.items()
             if isinstance(ref, ValueRef) and isinstance(spec, QuantSpec)
-        )
+        }
 
 
 def annotate(
@@ -73,6 +77,7 @@ def annotate(
     target: TargetProfile,
     recipe: Recipe,
     excluded: Mapping[str, str] | None = None,
+    bridged: Collection[str] = (),
 ) -> Annotations:
     """Decide what runs in integers on ``target``.
 
@@ -81,6 +86,8 @@ def annotate(
         target: What can run in integers.
         recipe: The user's choices.
         excluded: Further node names to keep float, each with the reason for the report.
+        bridged: Names of nodes to put into integers although the target profile calls their kernel
+            costly, as the recipe's ``include`` does.
 
     Returns:
         Specs for every value, weight and bias of the nodes that will run in integers.
@@ -90,7 +97,7 @@ def annotate(
     """
     require_rules(target)
     everything = nodes(model)
-    candidates, decisions = classify(model, everything, target, recipe, excluded or {})
+    candidates, decisions = classify(model, everything, target, recipe, excluded or {}, bridged)
     regions = grow(candidates, target)
     writer = _SpecWriter(target, regions)
     for node in everything:

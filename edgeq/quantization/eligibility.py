@@ -10,13 +10,14 @@ import onnx_ir as ir
 from edgeq.errors import RecipeError, nearest
 from edgeq.graph import constants, macs
 from edgeq.graph.walk import bodies, node_name, path_to
+from edgeq.graph.walk import nodes as graph_nodes
 from edgeq.ops import RULES, OpRule, Role, rule_for
 from edgeq.quantization.fitting import obstacle
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.targets import Form, KernelRow, Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from edgeq.graph.walk import Body
     from edgeq.recipe import Recipe
@@ -49,8 +50,17 @@ def classify(
     target: TargetProfile,
     recipe: Recipe,
     excluded: Mapping[str, str],
+    bridged: Collection[str] = (),
 ) -> tuple[dict[str, Candidate], dict[str, NodeDecision]]:
     """Sort nodes into candidates and, with a reason, those that stay float.
+
+    Args:
+        model: The prepared model.
+        nodes: Its nodes.
+        target: What can run in integers.
+        recipe: The user's choices.
+        excluded: Nodes to keep float, each with the reason.
+        bridged: Nodes to put into integers although the target calls them bridges.
 
     Returns:
         Candidates by node name, and the decisions already taken. Nodes without any rule that do
@@ -61,12 +71,21 @@ def classify(
     decisions: dict[str, NodeDecision] = {}
     for node in nodes:
         name = node_name(node)
-        verdict = _judge(node, owners, target, recipe, excluded)
+        verdict = _judge(node, owners, target, recipe, excluded, bridged)
         if isinstance(verdict, Candidate):
             candidates[name] = verdict
         elif verdict is not None:
             decisions[name] = NodeDecision(name, node.op_type, NodeForm.FLOAT, verdict)
     return candidates, decisions
+
+
+def bridges(model: ir.Model, target: TargetProfile) -> frozenset[str]:
+    """Names of the nodes that the target can take as bridges between integer operators."""
+    return frozenset(
+        node_name(node)
+        for node in graph_nodes(model)
+        if any(row.placement is Placement.BRIDGE for row in target.rows(node.op_type))
+    )
 
 
 def require_rules(target: TargetProfile) -> None:
@@ -91,6 +110,7 @@ def _judge(
     target: TargetProfile,
     recipe: Recipe,
     excluded: Mapping[str, str],
+    bridged: Collection[str],
 ) -> Candidate | str | None:
     """A candidate, the reason why not, or None for a node that is none of our business."""
     rule, name = rule_for(node), node_name(node)
@@ -106,7 +126,7 @@ def _judge(
     around = _body_around(node, owners, target)
     if around:
         return around
-    asked = recipe.includes(name, node.op_type)
+    asked = name in bridged or recipe.includes(name, node.op_type)
     verdicts = [_fit(node, rule, row, target, asked=asked) for row in rows]
     fitting = [verdict for verdict in verdicts if isinstance(verdict, Candidate)]
     if not fitting:
@@ -121,11 +141,18 @@ def _fit(
     placement = _placement(node, rule, row)
     if placement is None:
         return _not_constant(node, rule)
-    if placement is Placement.COSTLY:
+    if placement in _RELUCTANT:
         if not asked:
-            return f"the integer form of this {node.op_type} is slower or less accurate than float"
+            return f"the integer form of this {node.op_type} {_RELUCTANT[placement]}"
         placement = Placement.COMPUTE if macs.is_compute(node) else Placement.CARRY
     return obstacle(node, rule, row, target) or Candidate(node, rule, row, placement)
+
+
+_RELUCTANT = {
+    Placement.BRIDGE: "costs accuracy, and saves no time here",
+    Placement.COSTLY: "is slower or less accurate than float",
+}
+"""Why an integer kernel is not used unasked."""
 
 
 def _body_around(node: ir.Node, owners: dict[ir.Graph, Body], target: TargetProfile) -> str | None:

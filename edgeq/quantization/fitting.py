@@ -187,4 +187,9 @@ def _max_pool(node: ir.Node) -> str | None:
     return "its indices are asked for, and the integer kernel has none" if indices else None
 
 
-_SPECIAL = {"Gemm": _gemm, "LSTM": _lstm, "MaxPool": _max_pool}
+def _hard_sigmoid(node: ir.Node) -> str | None:
+    rising = node.attributes.get_float("alpha", 0.2) > 0.0
+    return None if rising else "it does not rise"
+
+
+_SPECIAL = {"Gemm": _gemm, "HardSigmoid": _hard_sigmoid, "LSTM": _lstm, "MaxPool": _max_pool}

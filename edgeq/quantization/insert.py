@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
-from edgeq.graph.walk import name_of, node_name, nodes, values
+from edgeq.graph.walk import is_op, name_of, node_name, nodes, values
 from edgeq.quantization.dynamic import insert_dynamic
 from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.saturating import spell_as_addition
 from edgeq.quantization.stored import IntegerConstants
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
     for name in plan.dropped:
         _drop(_find(by_name, name))
     known = values(copy)
-    integer = {d.node for d in plan.decisions if d.form is NodeForm.STATIC}
+    integer = dict.fromkeys(d.node for d in plan.decisions if d.form is NodeForm.STATIC)
     for activation in plan.activations:
         if activation.value.name not in known:
             raise ModelError(f"the plan names a value {activation.value} that does not exist")
         _activation(known[activation.value.name], activation, by_name, integer, stored)
+    for name in integer:
+        if is_op(by_name[name], "HardSigmoid"):
+            spell_as_addition(by_name[name], stored)
     rewire.drop_unused_initializers(copy)
     return copy
 

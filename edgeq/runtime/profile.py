@@ -6,6 +6,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from edgeq.runtime.kernels import original_name
@@ -31,11 +32,13 @@ class NodeTime:
         name: Its name, without what onnxruntime appends.
         op_type: The operator that ran.
         share: Fraction of the time of all nodes.
+        microseconds: Time of one run.
     """
 
     name: str
     op_type: str
     share: float
+    microseconds: float
 
 
 def profile(
@@ -56,13 +59,15 @@ def profile(
         for run in range(_RUNS):
             session.run(samples[run % len(samples)])
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
-    spent: dict[tuple[str, str], float] = {}
+    taken: dict[tuple[str, str], list[float]] = {}
     for event in events:
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith(_SUFFIX):
             op_type = str(event.get("args", {}).get("op_name", ""))
             key = (original_name(name.removesuffix(_SUFFIX)), op_type)
-            spent[key] = spent.get(key, 0.0) + float(event["dur"])
+            taken.setdefault(key, []).append(float(event["dur"]))
+    # The median of a node's calls, as one interruption would outweigh all the others.
+    spent = {key: median(times) * len(times) / _RUNS for key, times in taken.items()}
     total = sum(spent.values()) or 1.0
     ranked = sorted(spent.items(), key=lambda item: -item[1])
-    return tuple(NodeTime(name, op_type, time / total) for (name, op_type), time in ranked)
+    return tuple(NodeTime(*key, time / total, time) for key, time in ranked)

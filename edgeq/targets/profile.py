@@ -26,6 +26,9 @@ class Placement(enum.Enum):
     FUSED = "fused"
     """An activation function that the runtime computes with its producer: it stays in the graph,
     and the pair of its producer stands behind it."""
+    BRIDGE = "bridge"
+    """Has an integer kernel that costs accuracy, and saves conversions between integer neighbours:
+    on request, and where measuring shows that it pays."""
     COSTLY = "costly"
     """Has an integer kernel that is slower or less accurate than float: on request only."""
 

@@ -30,16 +30,29 @@ class Choice:
         excluded: Nodes that stay float, each with the reason.
         steps: Names of the recovery steps that are taken.
         pairs: What is done about weights of which two products can saturate.
+        integer_for_speed: Bridges between integer operators that run in integers.
+        float_for_speed: Nodes that stay float because that is faster, each with the reason.
     """
 
     calibrators: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
     steps: frozenset[str] = frozenset()
     pairs: PairForm = PairForm.FULL
+    integer_for_speed: frozenset[str] = frozenset()
+    float_for_speed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def left_float(self) -> Mapping[str, str]:
+        """All nodes that stay float, each with the reason."""
+        return {**self.float_for_speed, **self.excluded}
 
     def with_excluded(self, nodes: Sequence[str], reason: str) -> Choice:
         """The same with further nodes left float."""
         return replace(self, excluded={**self.excluded, **dict.fromkeys(nodes, reason)})
+
+    def with_unseen(self, nodes: Mapping[str, str]) -> Choice:
+        """The same with the nodes left float that no sample tells the ranges of."""
+        return replace(self, excluded={**nodes, **self.excluded})
 
     def uncoupled(self, skipped: Container[str] = ()) -> Choice:
         """The same without the steps that make up for errors of other layers.
@@ -78,6 +91,8 @@ def settled(recipe: Recipe, choice: Choice, seed: int) -> Recipe:
     return recipe.with_changes(
         calibrator=calibrator,
         left_float=tuple(choice.excluded),
+        integer_for_speed=tuple(sorted(choice.integer_for_speed)),
+        float_for_speed=tuple(choice.float_for_speed),
         steps=tuple(step.name for step in STEPS if step.name in choice.steps),
         search=False,
         seed=seed,

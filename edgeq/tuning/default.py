@@ -114,16 +114,24 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
     recipe = workshop.recipe
     begun = _start(workshop, calibrators)
     told = workshop.build(replace(begun, steps=frozenset(recipe.steps)))
-    if not recipe.left_float:
-        return told
     known = {node_name(node) for node in nodes(told.floats.model)}
-    for name in recipe.left_float:
-        if name not in known:
-            raise RecipeError(
-                f"there is no node {name!r}", where="left_float", remedy=nearest(name, known)
-            )
+    for key in ("left_float", "integer_for_speed", "float_for_speed"):
+        for name in getattr(recipe, key):
+            if name not in known:
+                raise RecipeError(
+                    f"there is no node {name!r}", where=key, remedy=nearest(name, known)
+                )
     further = [name for name in recipe.left_float if name not in told.choice.excluded]
-    return workshop.build(told.choice.with_excluded(further, _TOLD), like=told)
+    if further:
+        told = workshop.build(told.choice.with_excluded(further, _TOLD), like=told)
+    faster = replace(
+        told.choice,
+        integer_for_speed=frozenset(recipe.integer_for_speed),
+        float_for_speed=dict.fromkeys(recipe.float_for_speed, _TOLD),
+    )
+    if faster == told.choice:
+        return told
+    return workshop.build(faster, like=told, same_weights=True)
 
 
 def recover(

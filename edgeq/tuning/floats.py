@@ -17,7 +17,7 @@ from edgeq.refinement.channels import channel_ranges
 from edgeq.refinement.equalization import equalize
 from edgeq.refinement.scaling import channel_axes
 from edgeq.refinement.smoothing import migrate_scales
-from edgeq.tuning.candidate import FloatModel
+from edgeq.tuning.candidate import Choice, FloatModel
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -101,29 +101,37 @@ class FloatModels:
             known |= {name: found.get(name) for name in unknown}
         return {name: seen for name, seen in known.items() if seen is not None}
 
-    def annotate(
-        self, floats: FloatModel, excluded: Mapping[str, str]
-    ) -> tuple[Annotations, dict[str, str]]:
-        """Annotations that need no range of a value that no sample computed."""
-        everything = dict(excluded)
+    def annotate(self, floats: FloatModel, choice: Choice) -> tuple[Annotations, dict[str, str]]:
+        """Annotations that need no range of a value that no sample computed.
+
+        Returns:
+            The annotations, and the further nodes that stay float for that, each with the reason.
+        """
+        found: dict[str, str] = {}
         while True:
-            annotations = annotate(floats.model, self._target, self._recipe, everything)
+            annotations = annotate(
+                floats.model,
+                self._target,
+                self._recipe,
+                {**found, **choice.left_float},
+                choice.integer_for_speed,
+            )
             unseen = {ref.name for ref in annotations.observed() if not floats.knows(ref.name)}
             if not unseen:
-                return annotations, everything
-            before = len(everything)
+                return annotations, found
+            before = len(found)
             for reason, values in (
                 (NOT_FINITE, unseen & floats.infinite),
                 (NO_SAMPLE, unseen - floats.infinite),
             ):
                 touching = _touching(floats.model, annotations, values)
-                everything = dict.fromkeys(touching, reason) | everything
-            if len(everything) == before:
+                found = dict.fromkeys(touching, reason) | found
+            if len(found) == before:
                 raise EdgeqError(f"no layer needs the range of {min(unseen)!r}")
 
     def _rewritten(self, floats: FloatModel, step: str) -> FloatModel:
         """What a step makes of a model; the values it changes are observed anew."""
-        annotations, _ = self.annotate(floats, {})
+        annotations, _ = self.annotate(floats, Choice(()))
         channels = self.channels(floats)
         rewrite = equalize if step == steps.EQUALIZE.name else migrate_scales
         found = rewrite(floats.model, annotations, channels)

@@ -87,24 +87,28 @@ class Workshop:
         self._measured: WeakKeyDictionary[Candidate, Comparison] = WeakKeyDictionary()
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
 
-    def build(self, choice: Choice, *, like: Candidate | None = None) -> Candidate:
+    def build(
+        self, choice: Choice, *, like: Candidate | None = None, same_weights: bool = False
+    ) -> Candidate:
         """Quantize as ``choice`` says, run the result and measure it.
 
         Args:
             choice: What to do.
             like: A candidate with no more nodes left float: what it has in common with the choice
                 is taken over instead of being computed again.
+            same_weights: Whether to take over its weights, too, where they make up for errors of
+                layers that may be float now.
         """
         floats = self._floats.behind(choice.steps)
-        annotations, excluded = self._floats.annotate(floats, choice.excluded)
-        choice = replace(choice, excluded=excluded)
+        annotations, unseen = self._floats.annotate(floats, choice)
+        choice = choice.with_unseen(unseen)
         calibrators = {name: self._calibrators[name] for name in choice.calibrators}
         ranges = choose_ranges(floats.model, annotations, floats.statistics, calibrators)
         bounds = {name: chosen.bounds for name, chosen in ranges.items()}
         plan = resolve(
             floats.model, annotations, bounds, weights=self.recipe.weights, pairs=choice.pairs
         )
-        if like is not None and _weights_alike(like, choice):
+        if like is not None and (same_weights or _weights_alike(like, choice)):
             adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
         else:
             adjusted = self._adjust(floats, plan, choice)
@@ -142,8 +146,9 @@ class Workshop:
 
     def annotations(self, candidate: Candidate, further: Sequence[str] = ()) -> Annotations:
         """What of a candidate would be quantized if further nodes stayed float."""
-        excluded = {**candidate.choice.excluded, **dict.fromkeys(further, "")}
-        return self._floats.annotate(candidate.floats, excluded)[0]
+        return self._floats.annotate(candidate.floats, candidate.choice.with_excluded(further, ""))[
+            0
+        ]
 
     def applies(self, step: Step, candidate: Candidate) -> bool:
         """Whether a recovery step has anything to act on in a candidate, and changes it."""

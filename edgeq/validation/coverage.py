@@ -14,7 +14,7 @@ from edgeq.runtime.kernels import INT8_COMPUTE, NBITS_COMPUTE
 from edgeq.runtime.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import onnx_ir as ir
 
@@ -94,11 +94,7 @@ def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
         for value in (*node.inputs[:4], *node.outputs[:1])
         if value is not None and value.name
     }
-    exposed = expose(model, sorted(wanted), keep_outputs=False)
-    shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in sample.items()}
-    if exposed.outputs:
-        results = Session(exposed.model, what="the model with its inner values").run(sample)
-        shapes |= {name: results[output].shape for name, output in exposed.outputs.items()}
+    shapes = value_shapes(model, sample, wanted)
 
     def shape_of(value: ir.Value) -> tuple[int, ...] | None:
         if value.const_value is not None:
@@ -106,6 +102,24 @@ def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
         return shapes.get(value.name or "")
 
     return {node_name(node): _count(node, shape_of) for node in compute}
+
+
+def value_shapes(
+    model: ir.Model, sample: Sample, wanted: Iterable[str]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes that values have when the model runs on ``sample``.
+
+    Args:
+        model: The model; not changed.
+        sample: One sample.
+        wanted: Names of values; those in bodies of Loop and Scan, and constants, are left out.
+    """
+    exposed = expose(model, sorted(wanted), keep_outputs=False)
+    shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in sample.items()}
+    if exposed.outputs:
+        results = Session(exposed.model, what="the model with its inner values").run(sample)
+        shapes |= {name: results[output].shape for name, output in exposed.outputs.items()}
+    return shapes
 
 
 def _count(node: ir.Node, shape_of: macs.ShapeOf) -> int | None:

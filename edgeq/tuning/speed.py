@@ -1,0 +1,201 @@
+"""Making a candidate faster where measuring shows it: bridges in integers, slow layers in float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeq.graph.walk import is_op, node_name, nodes
+from edgeq.quantization.eligibility import bridges
+from edgeq.quantization.plan import NodeForm
+from edgeq.runtime.latency import compare_latency
+from edgeq.runtime.profile import profile
+from edgeq.runtime.session import Session, SessionConfig
+from edgeq.tuning.costs import Costs, elements_of, measured_costs
+from edgeq.tuning.placement import slower_in_integers
+from edgeq.validation.advice import FAR_OFF_DB
+from edgeq.validation.coverage import value_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from edgeq.runtime.profile import NodeTime
+    from edgeq.tuning.candidate import Candidate, Choice
+    from edgeq.tuning.workshop import Workshop
+    from edgeq.types import Sample
+
+BEARABLE_DB = 1.0
+"""Closeness that bridges may cost in a typical sample."""
+
+NOTICEABLE = 1.03
+"""Speed-ups below this are noise."""
+
+_WORTH = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""What having all arithmetic in integers is worth, in times of the whole model, as integers also
+save memory and energy: the least of these with which enough stays in integers."""
+
+INTEGER_SHARE = 0.95
+"""Part of the arithmetic in integers that stays there however slow it is."""
+
+_SAMPLES = 2
+_ROUNDS = 3
+_SECONDS = 1.5
+_GATES = ("HardSigmoid", "Sigmoid")
+
+
+@dataclass(frozen=True, slots=True)
+class Hastened:
+    """What was found.
+
+    Attributes:
+        best: The fastest candidate.
+        notes: What was done and what it brought, in sentences.
+    """
+
+    best: Candidate
+    notes: tuple[str, ...] = ()
+
+
+def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Hastened:
+    """Try what may be faster than a candidate; what is stays.
+
+    Args:
+        workshop: Builds and measures.
+        start: The candidate.
+        prices: Share of the arithmetic per compute node.
+    """
+    clock = _Clock(workshop)
+    best, notes = start, []
+    for choice in _bridged(workshop, start):
+        attempt = workshop.build(choice, like=start, same_weights=True)
+        if _is_close_enough(attempt, start):
+            gain = clock.speedup(best, attempt)
+            if gain > NOTICEABLE:
+                count = len(choice.integer_for_speed)
+                notes.append(
+                    f"{count} operators between integer layers run in integers, too, as measured: "
+                    f"{gain:.2f} times as fast, {start.typical_db:.1f} -> "
+                    f"{attempt.typical_db:.1f} dB"
+                )
+                best = attempt
+            break
+    placed, gain = _placed(workshop, clock, best, prices)
+    if placed is not best:
+        count = len(placed.choice.float_for_speed)
+        notes.append(f"{count} layers stay float because they are faster so: {gain:.2f} times")
+    return Hastened(placed, tuple(notes))
+
+
+def _is_close_enough(attempt: Candidate, start: Candidate) -> bool:
+    """Whether bridges cost little, and nothing that had to be won back."""
+    enough_db = min(start.sqnr_db, FAR_OFF_DB)
+    return attempt.typical_db >= start.typical_db - BEARABLE_DB and attempt.sqnr_db >= enough_db
+
+
+def _bridged(workshop: Workshop, start: Candidate) -> Iterator[Choice]:
+    """The candidate with ever fewer bridges; gates of their own input cost least."""
+    model = start.floats.model
+    everything = bridges(model, workshop.target)
+    seen: set[frozenset[str]] = {start.choice.integer_for_speed}
+    for group in (everything, everything & own_gates(model)):
+        choice = replace(start.choice, integer_for_speed=group)
+        decisions = workshop.annotations(replace(start, choice=choice)).decisions
+        taken = frozenset(n for n in group if decisions[n].form is NodeForm.STATIC)
+        if taken not in seen:
+            seen.add(taken)
+            yield replace(choice, integer_for_speed=taken)
+
+
+def own_gates(model: ir.Model) -> frozenset[str]:
+    """Names of products of a value and a gate of it, and of those gates: x * Sigmoid(x)."""
+    found = set()
+    for node in nodes(model):
+        if not is_op(node, "Mul"):
+            continue
+        for gated, gate in (node.inputs, node.inputs[::-1]):
+            maker = None if gate is None else gate.producer()
+            if maker is not None and is_op(maker, *_GATES) and maker.inputs[0] is gated:
+                found |= {node_name(node), node_name(maker)}
+    return frozenset(found)
+
+
+def _placed(
+    workshop: Workshop, clock: _Clock, start: Candidate, prices: Mapping[str, float]
+) -> tuple[Candidate, float]:
+    """The candidate with the layers in float that are faster so, and how much faster it is."""
+    model = start.floats.model
+    named = [v.name for n in nodes(model) for v in (*n.inputs, *n.outputs) if v is not None]
+    shapes = value_shapes(model, clock.samples[0], {name for name in named if name})
+    elements, floating = elements_of(shapes), clock.profile(model)
+    best, gain, costs = start, 1.0, None
+    for _ in range(_ROUNDS):
+        mixed = clock.profile(best.model)
+        inside = _inside(best)
+        costs = measured_costs(model, best.model, floating, mixed, inside, elements, costs)
+        slow = _slow(workshop, start, costs, prices)
+        if slow == best.choice.float_for_speed.keys():
+            break
+        reasons = {name: _reason(name, costs) for name in sorted(slow)}
+        choice = replace(start.choice, float_for_speed=reasons)
+        attempt = workshop.build(choice, like=start, same_weights=True)
+        faster = clock.speedup(best, attempt)
+        if faster <= NOTICEABLE:
+            break
+        best, gain = attempt, gain * faster
+    return best, gain
+
+
+def _slow(
+    workshop: Workshop, start: Candidate, costs: Costs, prices: Mapping[str, float]
+) -> frozenset[str]:
+    """The layers to leave float while most of the arithmetic stays in integers."""
+    annotations, inside = workshop.annotations(start), _inside(start)
+    whole = sum(prices.get(name, 0.0) for name in inside)
+    total = sum(costs.floating.values())
+    for times in _WORTH:
+        worth = {name: times * total * prices.get(name, 0.0) for name in inside}
+        slow = slower_in_integers(start.floats.model, annotations, costs, worth)
+        if sum(prices.get(name, 0.0) for name in inside - slow) >= INTEGER_SHARE * whole > 0.0:
+            return slow
+    return frozenset()
+
+
+def _inside(candidate: Candidate) -> frozenset[str]:
+    forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
+    return frozenset(d.node for d in candidate.plan.decisions if d.form in forms)
+
+
+def _reason(name: str, costs: Costs) -> str:
+    floating, integer = costs.floating.get(name), costs.integer.get(name)
+    if floating is None or integer is None:
+        return "it is faster in float"
+    return (
+        f"it is faster in float: {floating:.0f} microseconds, {integer:.0f} in integers, "
+        "beside conversions"
+    )
+
+
+class _Clock:
+    """Times candidates in turn, on one thread unless the run has a number of them."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.samples: Sequence[Sample] = workshop.samples[:_SAMPLES]
+        self._threads = workshop.threads or 1
+        self._entries = workshop.target.session_entries
+
+    def speedup(self, before: Candidate, after: Candidate) -> float:
+        """Time of one candidate by that of another."""
+        left, right = (Session(c.model, self._config()) for c in (before, after))
+        found = compare_latency(
+            left, right, self.samples, threads=self._threads, min_rounds=9, seconds=_SECONDS
+        )
+        return found.speedup
+
+    def profile(self, model: ir.Model) -> tuple[NodeTime, ...]:
+        """Where the time of a model goes."""
+        return profile(model, self._config(), self.samples)
+
+    def _config(self) -> SessionConfig:
+        return SessionConfig(self._threads, entries=self._entries)
