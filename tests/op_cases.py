@@ -255,6 +255,15 @@ POINTWISE = (
         "QLinearLeakyRelu",
     ),
     carried(
+        "hardsigmoid",
+        "HardSigmoid",
+        "[op] u = HardSigmoid<alpha=0.3>(y)",
+        "1,4,8,8",
+        PW,
+        "QLinearAdd",
+        costly=True,
+    ),
+    carried(
         "sigmoid", "Sigmoid", "[op] u = Sigmoid(y)", "1,4,8,8", PW, "QLinearSigmoid", costly=True
     ),
     carried(
@@ -637,7 +646,7 @@ def elsewhere(op, line, out="1,4,8,8", **more):
 ELSEWHERE = (
     *(
         elsewhere(op, f"[op] u = {op}(y)")
-        for op in ("Abs", "Elu", "Exp", "HardSigmoid", "HardSwish", "Neg", "Tanh")
+        for op in ("Abs", "Elu", "Exp", "HardSwish", "Neg", "Tanh")
     ),
     elsewhere("Gelu", "[op] u = Gelu(y)", opset=20),
     elsewhere("Sqrt", "[a] a = Abs(y) [op] u = Sqrt(a)"),

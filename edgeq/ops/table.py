@@ -73,7 +73,6 @@ RULES: tuple[OpRule, ...] = (
     OpRule("Relu", (_A,)),
     OpRule("Clip", (_A, _S, _S), since=11),
     OpRule("LeakyRelu", (_A,)),
-    OpRule("HardSigmoid", (_A,), output=_FIXED, fixed_range=(0.0, 1.0)),
     OpRule("Sigmoid", (_A,), output=_FIXED, fixed_range=(0.0, 1.0)),
     OpRule("Softmax", (_A,), output=_FIXED, fixed_range=(0.0, 1.0)),
     OpRule("Abs", (_A,)),

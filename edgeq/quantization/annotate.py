@@ -106,7 +106,14 @@ def annotate(
         if candidate is None:
             continue
         form, reason = regions.form_of(candidate)
-        decisions[name] = NodeDecision(name, node.op_type, form, reason, candidate.row.provider)
+        decisions[name] = NodeDecision(
+            name,
+            node.op_type,
+            form,
+            reason,
+            candidate.row.provider,
+            respelled=candidate.row.respelled and form is NodeForm.STATIC,
+        )
         writer.add(candidate, form)
     return Annotations(
         writer.specs,

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
-from edgeq.graph.walk import is_op, name_of, node_name, nodes, values
+from edgeq.graph.walk import name_of, node_name, nodes, values
 from edgeq.quantization.dynamic import insert_dynamic
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.saturating import spell_as_addition
@@ -48,9 +48,9 @@ def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
         if activation.value.name not in known:
             raise ModelError(f"the plan names a value {activation.value} that does not exist")
         _activation(known[activation.value.name], activation, by_name, integer, stored)
-    for name in integer:
-        if is_op(by_name[name], "HardSigmoid"):
-            spell_as_addition(by_name[name], stored)
+    for decision in plan.decisions:
+        if decision.respelled:
+            spell_as_addition(_find(by_name, decision.node), stored)
     rewire.drop_unused_initializers(copy)
     return copy
 

@@ -38,6 +38,7 @@ class NodeDecision:
         form: How it will run.
         reason: Why, for a reader of the report; empty where the form is the wanted one.
         provider: What runs it, where that is a fallback of the target.
+        respelled: Whether other operators take its place.
     """
 
     node: str
@@ -45,6 +46,7 @@ class NodeDecision:
     form: NodeForm
     reason: str = ""
     provider: str = ""
+    respelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,13 @@ class QuantPlan:
                     for n in self.pairs
                 ],
                 "decisions": [
-                    {"node": d.node, "op_type": d.op_type, "form": d.form.value, "reason": d.reason}
+                    {
+                        "node": d.node,
+                        "op_type": d.op_type,
+                        "form": d.form.value,
+                        "reason": d.reason,
+                        "respelled": d.respelled,
+                    }
                     for d in self.decisions
                 ],
             },

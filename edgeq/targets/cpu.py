@@ -19,6 +19,7 @@ from edgeq.targets.profile import (
     Placement,
     TargetProfile,
 )
+from edgeq.types import QuantType
 
 _SELECTORS = "onnxruntime: qdq_transformer/selectors_actions"
 _PROPAGATION = "onnxruntime: qdq_transformer/qdq_propagation.cc and drop-QDQ selectors"
@@ -94,6 +95,8 @@ KERNELS: tuple[KernelRow, ...] = (
     KernelRow(
         "HardSigmoid",
         Placement.BRIDGE,
+        activations=frozenset({QuantType.UINT8}),
+        respelled=True,
         source="an addition that saturates: quantization/saturating.py",
     ),
     KernelRow("Mul", Placement.BRIDGE, source=_SELECTORS),

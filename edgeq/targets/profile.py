@@ -98,6 +98,7 @@ class KernelRow:
         activations: Integer types of activations that it takes; empty for any of 8 bits.
         weight: Integer type of its weight; None for that of the target.
         per_channel: Whether it takes a scale for each channel of the weight.
+        respelled: Whether the node is put into other operators, which have kernels.
         provider: What runs it, where that is not what runs the others, as a fallback does.
         source: Where the fact comes from.
     """
@@ -116,6 +117,7 @@ class KernelRow:
     activations: frozenset[QuantType] = frozenset()
     weight: QuantType | None = None
     per_channel: bool = True
+    respelled: bool = False
     provider: str = ""
     source: str = ""
 

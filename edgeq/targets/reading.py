@@ -266,6 +266,7 @@ _ROW: dict[str, Reader] = {
     "activations": _set_of(_type),
     "weight": _type,
     "per_channel": _flag,
+    "respelled": _flag,
     "provider": _text,
     "source": _text,
 }

@@ -108,6 +108,7 @@ def test_every_field_can_be_said(read):
         activations = ["int8", "uint8"]
         weight = "int8"
         per_channel = false
+        respelled = true
         provider = "host"
         source = "table"
         """
@@ -128,6 +129,7 @@ def test_every_field_can_be_said(read):
         activations=frozenset({QuantType.INT8, QuantType.UINT8}),
         weight=QuantType.INT8,
         per_channel=False,
+        respelled=True,
         provider="host",
         source="table",
     )

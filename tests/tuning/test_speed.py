@@ -1,0 +1,127 @@
+"""What is faster stays, as far as it is as close; a saved recipe does it again without timing."""
+
+from dataclasses import replace
+
+import graphs
+import pytest
+from test_workshop import workshop
+
+from edgeq.quantization.annotate import annotate
+from edgeq.quantization.eligibility import bridges
+from edgeq.quantization.plan import NodeForm
+from edgeq.recipe import Recipe
+from edgeq.runtime.profile import NodeTime
+from edgeq.targets.cpu import CPU
+from edgeq.tuning import speed
+from edgeq.tuning.candidate import Choice
+
+PRICES = {"first": 0.02, "last": 0.98}
+
+
+def swish():
+    return graphs.build(
+        """n (float[1,4,8,8] x) => (float[1,4,8,8] z) {
+          [first] a = Conv(x, w)
+          [gate] g = HardSigmoid(a)
+          [gated] b = Mul(a, g)
+          [last] z = Conv(b, w)
+        }""",
+        w=graphs.numbers(0, 4, 4, 1, 1),
+    )
+
+
+@pytest.fixture
+def shop(monkeypatch):
+    model = swish()
+    samples = graphs.feeds(model)
+    crossing = bridges(model, CPU)
+
+    def everything(*arguments):
+        return annotate(*arguments, bridged=crossing)
+
+    monkeypatch.setattr("test_workshop.annotate", everything)
+    return workshop(model, samples)
+
+
+def timed(monkeypatch, speedups, times=()):
+    answers = iter(speedups)
+    monkeypatch.setattr(speed._Clock, "speedup", lambda *_: next(answers))
+    monkeypatch.setattr(
+        speed._Clock, "profile", lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in times)
+    )
+
+
+def form(candidate, node):
+    return next(d.form for d in candidate.plan.decisions if d.node == node)
+
+
+def test_bridges_that_are_faster_stay(shop, monkeypatch):
+    timed(monkeypatch, [1.3])
+    found = speed.hasten(shop, shop.build(Choice(("minmax",))), PRICES)
+    assert found.best.choice.integer_for_speed == {"gate", "gated"}
+    assert form(found.best, "gated") is NodeForm.STATIC
+    assert "1.30 times as fast" in found.notes[0]
+
+
+def test_bridges_that_are_not_faster_are_taken_back(shop, monkeypatch):
+    timed(monkeypatch, [1.01])
+    start = shop.build(Choice(("minmax",)))
+    found = speed.hasten(shop, start, PRICES)
+    assert found.best is start
+    assert found.notes == ()
+
+
+def test_bridges_that_cost_too_much_are_not_even_timed(shop, monkeypatch):
+    timed(monkeypatch, [])
+    monkeypatch.setattr(speed, "BEARABLE_DB", -100.0)
+    start = shop.build(Choice(("minmax",)))
+    assert speed.hasten(shop, start, PRICES).best is start
+
+
+def test_a_layer_that_is_slower_in_integers_stays_float_and_says_why(shop, monkeypatch):
+    # In float it takes 1, in integers 90.
+    profiles = iter([[("first", 1.0), ("last", 50.0)], [("first", 90.0), ("last", 10.0)], []])
+    timed(monkeypatch, [1.0, 1.5])
+    monkeypatch.setattr(
+        speed._Clock,
+        "profile",
+        lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(profiles)),
+    )
+    found = speed.hasten(shop, shop.build(Choice(("minmax",))), PRICES)
+    assert set(found.best.choice.float_for_speed) == {"first"}
+    assert form(found.best, "first") is NodeForm.FLOAT
+    reason = next(d.reason for d in found.best.plan.decisions if d.node == "first")
+    assert "1 microseconds, 90 in integers" in reason
+
+
+def test_most_of_the_arithmetic_stays_in_integers_however_slow_it_is(shop, monkeypatch):
+    timed(monkeypatch, [1.0], [("last", 1.0)])
+    start = shop.build(Choice(("minmax",)))
+    profiles = iter([[("last", 1.0)], [("last", 90.0)]])
+    monkeypatch.setattr(
+        speed._Clock,
+        "profile",
+        lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(profiles)),
+    )
+    assert speed.hasten(shop, start, PRICES).best is start
+
+
+def test_gates_of_their_own_input_are_told_from_gates_of_others():
+    model = graphs.build(
+        """n (float[1,4,8,8] x) => (float[1,4,8,8] z) {
+          [own] g = Sigmoid(x)
+          [silu] a = Mul(x, g)
+          [pool] p = GlobalAveragePool(a)
+          [other] h = HardSigmoid(p)
+          [excite] z = Mul(a, h)
+        }"""
+    )
+    assert speed.own_gates(model) == {"own", "silu"}
+    assert bridges(model, CPU) == {"own", "silu", "other", "excite"}
+
+
+def test_a_choice_names_all_that_is_float_and_why():
+    choice = Choice(("minmax",), excluded={"a": "far off"}, float_for_speed={"b": "slow"})
+    assert choice.left_float == {"a": "far off", "b": "slow"}
+    assert replace(choice, excluded={}).left_float == {"b": "slow"}
+    assert Recipe().float_for_speed == ()
