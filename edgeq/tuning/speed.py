@@ -39,6 +39,9 @@ save memory and energy: the least of these with which enough stays in integers."
 INTEGER_SHARE = 0.95
 """Part of the arithmetic in integers that stays there however slow it is."""
 
+_LEAST_US = 300.0
+"""Time of a run below which nothing can be told: profiles count in microseconds."""
+
 _SAMPLES = 2
 _ROUNDS = 3
 _SECONDS = 1.5
@@ -68,6 +71,8 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
     """
     clock = _Clock(workshop)
     best, notes = start, []
+    if sum(spent.microseconds for spent in clock.profile(start.model)) < _LEAST_US:
+        return Hastened(start)
     for choice in _bridged(workshop, start):
         attempt = workshop.build(choice, like=start, same_weights=True)
         if _is_close_enough(attempt, start):

@@ -218,7 +218,7 @@ def test_a_step_that_is_skipped_is_not_taken_from_the_recipe():
         ({"max_drop": "1%", "time_limit": float("nan")}, "no time"),
         ({"max_drop": "1%", "max_trials": 2, "recipe": Recipe(search=False)}, "nothing to limit"),
         ({"max_drop": "1%", "time_limit": 2, "recipe": Recipe(search=False)}, "nothing to limit"),
-        ({"recipe": Recipe(left_float=("first",))}, "left float are searched for"),
+        ({"recipe": Recipe(left_float=("first",))}, "left_float: such layers are searched for"),
     ],
 )
 def test_what_could_not_be_heeded_is_refused(options, said):

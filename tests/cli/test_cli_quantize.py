@@ -126,6 +126,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "--recipe", "r.toml", "--exclude", "head*", "--exclude", "Conv", "--max-samples", 5,
         "--threads", 2, "--seed", 7, "--eval", "E", "--metric", "-m.py:f#k", "--max-drop", "0.5%",
         "--max-trials", 3, "--time-limit", 60, "--skip-step", "bias", "--no-validate",
+        "--no-latency-tuning", "--block-size", 64, "--method", "rtn", "--layer-bits", "head*=8",
     )  # fmt: skip
     assert result.exit_code == 130
     assert seen.pop("progress") is None
@@ -149,6 +150,12 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "time_limit": 60.0,
         "skip_steps": ("bias",),
         "validate": False,
+        "latency_tuning": False,
+        "block_size": 64,
+        "symmetric": False,
+        "method": "rtn",
+        "weight_format": "operator",
+        "layer_bits": {"head*": 8},
     }
 
 

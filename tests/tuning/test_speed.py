@@ -43,12 +43,15 @@ def shop(monkeypatch):
     return workshop(model, samples)
 
 
-def timed(monkeypatch, speedups, times=()):
-    answers = iter(speedups)
+def timed(monkeypatch, speedups, *profiles):
+    """Let timing give these answers: speed-ups in order, and (node, microseconds) by profile."""
+    answers, looks = iter(speedups), iter([[("whole", 1000.0)], *profiles])
     monkeypatch.setattr(speed._Clock, "speedup", lambda *_: next(answers))
-    monkeypatch.setattr(
-        speed._Clock, "profile", lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in times)
-    )
+
+    def profile(*_):
+        return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(looks, ()))
+
+    monkeypatch.setattr(speed._Clock, "profile", profile)
 
 
 def form(candidate, node):
@@ -71,6 +74,13 @@ def test_bridges_that_are_not_faster_are_taken_back(shop, monkeypatch):
     assert found.notes == ()
 
 
+def test_a_run_too_short_to_be_timed_is_left_alone(shop, monkeypatch):
+    timed(monkeypatch, [])
+    monkeypatch.setattr(speed, "_LEAST_US", 2000.0)
+    start = shop.build(Choice(("minmax",)))
+    assert speed.hasten(shop, start, PRICES).best is start
+
+
 def test_bridges_that_cost_too_much_are_not_even_timed(shop, monkeypatch):
     timed(monkeypatch, [])
     monkeypatch.setattr(speed, "BEARABLE_DB", -100.0)
@@ -79,14 +89,8 @@ def test_bridges_that_cost_too_much_are_not_even_timed(shop, monkeypatch):
 
 
 def test_a_layer_that_is_slower_in_integers_stays_float_and_says_why(shop, monkeypatch):
-    # In float it takes 1, in integers 90.
-    profiles = iter([[("first", 1.0), ("last", 50.0)], [("first", 90.0), ("last", 10.0)], []])
-    timed(monkeypatch, [1.0, 1.5])
-    monkeypatch.setattr(
-        speed._Clock,
-        "profile",
-        lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(profiles)),
-    )
+    in_float, mixed = [("first", 1.0), ("last", 50.0)], [("first", 90.0), ("last", 10.0)]
+    timed(monkeypatch, [1.0, 1.5], in_float, mixed)
     found = speed.hasten(shop, shop.build(Choice(("minmax",))), PRICES)
     assert set(found.best.choice.float_for_speed) == {"first"}
     assert form(found.best, "first") is NodeForm.FLOAT
@@ -95,14 +99,8 @@ def test_a_layer_that_is_slower_in_integers_stays_float_and_says_why(shop, monke
 
 
 def test_most_of_the_arithmetic_stays_in_integers_however_slow_it_is(shop, monkeypatch):
-    timed(monkeypatch, [1.0], [("last", 1.0)])
+    timed(monkeypatch, [1.0], [("last", 1.0)], [("last", 90.0)])
     start = shop.build(Choice(("minmax",)))
-    profiles = iter([[("last", 1.0)], [("last", 90.0)]])
-    monkeypatch.setattr(
-        speed._Clock,
-        "profile",
-        lambda *_: tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(profiles)),
-    )
     assert speed.hasten(shop, start, PRICES).best is start
 
 
