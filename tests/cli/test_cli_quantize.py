@@ -156,6 +156,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "method": "rtn",
         "weight_format": "operator",
         "layer_bits": {"head*": 8},
+        "target_bits": None,
     }
 
 
