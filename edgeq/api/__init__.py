@@ -1,6 +1,7 @@
 """The Python API. Every command of the command line is one call of it."""
 
 from edgeq.api.calibrating import calibrate
+from edgeq.api.exporting import Exported, export
 from edgeq.api.inspecting import Inspection, inspect
 from edgeq.api.optimizing import optimize
 from edgeq.api.packing import Packed, pack
@@ -19,6 +20,7 @@ __all__ = [
     "DeviceFailure",
     "DeviceResult",
     "Evaluated",
+    "Exported",
     "Inspection",
     "OptimizationResult",
     "Packed",
@@ -28,6 +30,7 @@ __all__ = [
     "calibrate",
     "devices",
     "evaluate",
+    "export",
     "inspect",
     "load_table",
     "merge_tables",

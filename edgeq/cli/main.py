@@ -16,6 +16,7 @@ import click
 from edgeq.cli.calibrate import calibrate
 from edgeq.cli.device import device
 from edgeq.cli.evaluate import evaluate
+from edgeq.cli.export import export
 from edgeq.cli.inspect import inspect
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
@@ -130,6 +131,7 @@ def _see_help(error: click.UsageError) -> str:
         pack,
         run,
         device,
+        export,
         inspect,
         list_,
     ],

@@ -105,7 +105,7 @@ def _check(request: _Request) -> None:
 
 
 def _optimize(request: _Request) -> OptimizationResult:
-    fixed = _shapes(request.fix_shape)
+    fixed = parse_shapes(request.fix_shape)
     with progress_bar(silent=request.quiet or request.as_json) as progress:
         from edgeq import api
 
@@ -126,7 +126,7 @@ def _listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def parse_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """``NAME=1,3,224,224`` as a name and its sizes."""
     found: dict[str, tuple[int, ...]] = {}
     for text in given:

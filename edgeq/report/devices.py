@@ -77,6 +77,31 @@ def render_pack(packed: Mapping[str, Any]) -> RenderableType:
     return paragraphs([made, plain(told)])
 
 
+def render_export(made: Mapping[str, Any]) -> RenderableType:
+    """A model that was exported."""
+    size = made["size"]
+    sizes = [
+        ("given", file_size(size["onnx_bytes"])),
+        ("written", f"{file_size(size['bytes'])}, {made['path']}"),
+        ("in an app, deflated", file_size(size["packed_bytes"])),
+        ("for a reduced build", made["config"]),
+        ("answers as given", f"on {made['samples']} samples" if made["samples"] else "not run"),
+    ]
+    grid = table(
+        "What phones would take, by operators (an upper bound)",
+        "provider", "nodes taken", "pieces", "try it", "unknown operators",
+    )  # fmt: skip
+    for row in made["providers"]:
+        grid.add_row(
+            row["provider"],
+            f"{row['supported']} of {row['nodes']}",
+            str(row["partitions"]),
+            row["advice"],
+            plain(", ".join(row["unsupported"])),
+        )
+    return paragraphs([facts(sizes), grid if made["providers"] else None])
+
+
 def render_list(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The kinds of devices."""
     made = table("Devices: edgeq run DEVICE PACK", "device", "what", "ready", "has or needs")

@@ -144,3 +144,18 @@ def test_a_root_that_breaks_while_it_is_built_leaves_the_old_one(monkeypatch, wo
     assert (cache.require("qemu", "x") / "qemu-x86_64").read_text() == "old"
     assert [each.name for each in cache.home().iterdir()] == ["qemu"]
     assert api_running.devices()
+
+
+def test_an_export_says_what_it_wrote(run, net, calib):
+    done = run("export", net, "--data", calib, "--fix-shape", "N=1")
+    assert done.exit_code == 0, done.stderr
+    assert "on 8 samples" in done.stdout
+    assert "NNAPI" in done.stdout
+    assert not done.stderr
+    assert net.with_suffix(".ort").is_file()
+
+
+def test_an_export_as_json(run, net):
+    document = json.loads(run("export", net, "--json").stdout)
+    assert document["path"].endswith("net.ort")
+    assert document["samples"] == 0
