@@ -174,7 +174,8 @@ def _comparable(one: Candidate, other: Candidate) -> tuple[float, float]:
 def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> tuple[Candidate, Candidate | None]:
     """The calibrator, or all of them value by value, that is closest with its biases corrected.
 
-    The mean error that correction takes away can hide all else.
+    The mean error that correction takes away can hide all else. Where nothing needs correction they
+    are compared as they are.
 
     Returns:
         The candidate without any step; and with its biases corrected, where that is how it was
@@ -184,7 +185,9 @@ def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> tuple[Candidate, 
     first = workshop.build(choices[0])
     if len(calibrators) < 2 or not first.ranges:
         return first, None
-    if BIAS.name in workshop.recipe.skip_steps or not workshop.applies(BIAS, first):
+    perfect = _rank_db(first) > MAX_DB and first.sqnr_db >= ENOUGH_DB
+    skipped = BIAS.name in workshop.recipe.skip_steps
+    if perfect or skipped or not workshop.applies(BIAS, first):
         return _closest(workshop, [first, *(workshop.build(c) for c in choices[1:])]), None
     closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
     if closest.choice.calibrators == first.choice.calibrators:
