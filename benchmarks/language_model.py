@@ -53,6 +53,7 @@ def _ours() -> list[Candidate]:
 
     return [
         Candidate("w8", ("--scheme", "w8")),
+        sized("w4", "64", "--target-bits", "5"),
         *(sized("w4", size) for size in ("32", "64", "128")),
         sized("w4", "64", "--method", "k-quant"),
         *(sized("w2", size) for size in ("32", "64")),
