@@ -72,7 +72,8 @@ class StandardForm:
         result.name = self._names.value(f"{name}_dequantized")
         result.type = ir.TensorType(ir.DataType.FLOAT)
         result.shape = ir.Shape(codes.shape)
-        graph.insert_before(graph[0], [node])
+        reader = use.node if use.node.graph is graph else graph[0]
+        graph.insert_before(reader, [node])
         return result
 
     def _constant(self, name: str, data: Array) -> ir.Value:
