@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from edgeq.graph.check import disorder
 from edgeq.graph.external import bind
 from edgeq.graph.naming import Tensor, detached, graphs, unique_names
 from edgeq.graph.proto import deserialize, merged_opsets, parse
+from edgeq.graph.skim import NotSkimmedError, skim
 from edgeq.graph.split import map_tensors, split, write_data
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ SOURCE_KEY: Final = "edgeq.source"
 
 _BLOCK: Final = 1 << 18
 _HELD_OUT_BYTES: Final = 4096
+_SKIMMED_FROM: Final = 1 << 26
+"""Bytes of a file from which its weights are left in it."""
 
 _OPTIONAL_SINCE: Final = 4
 """The IR version that let initializers be no inputs."""
@@ -90,6 +94,7 @@ def _from_path(path: Path) -> LoadedModel:
         model, notes = _read(path)
         files = bind(model, path.parent)
         digest = hashlib.sha256()
+        files = tuple(file for file in files if file != path)
         size = sum(_digest_file(file, digest) for file in (path, *files))
     except OSError as error:
         raise ModelError(
@@ -166,8 +171,21 @@ def _read(path: Path) -> tuple[ir.Model, tuple[str, ...]]:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
         ):
-            proto = parse(view, str(path))
+            proto = parse(_skimmed(view, path), str(path))
     return deserialize(proto, str(path))
+
+
+def _skimmed(view: memoryview, path: Path) -> bytes | memoryview:
+    """The file without the weights that can stay in it, or all of it."""
+    status = path.lstat()
+    plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    # Data is mapped from ordinary files of ordinary names only (external.py).
+    if len(view) < _SKIMMED_FROM or not plain or any(c in path.name for c in ":\\"):
+        return view
+    try:
+        return skim(view, path.name) or view
+    except NotSkimmedError:
+        return view
 
 
 def _serialized(proto: onnx.ModelProto) -> bytes:

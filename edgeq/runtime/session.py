@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -102,6 +103,7 @@ class Session:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = folder / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
+        _let_go(model)
         return str(path)
 
     def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -166,6 +168,15 @@ def _in_memory(model: ir.Model) -> ir.Model:
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
     for graph in model.graphs():
         yield from graph.initializers.values()
+
+
+def _let_go(model: ir.Model) -> None:
+    """Unmap data that was read from files: it is read again when it is asked for."""
+    for value in _initializers(model):
+        if isinstance(value.const_value, ir.ExternalTensor):
+            # Somebody may still look at an array of it.
+            with contextlib.suppress(BufferError):
+                value.const_value.release()
 
 
 def tensor_bytes(model: ir.Model) -> int:
