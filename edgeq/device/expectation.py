@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from edgeq.device.pack import Port
-from edgeq.device.tolerance import tolerance, uncertain, ways
+from edgeq.device.tolerance import tolerance, uncertain, usual, ways
 from edgeq.errors import DataError, UnsupportedError
 from edgeq.graph import shapes
 from edgeq.graph.noise import add_noise
@@ -105,7 +105,9 @@ def _judged(
     for name in names:
         largest = max(_largest(answer[name]) for answer in answers)
         dtype = _dtype(answers[0][name])
-        ports.append(Port(name, dtype, tolerance(found[name], dtype, largest, effect[name])))
+        elements = min(np.size(answer[name]) for answer in answers)
+        held = tolerance(found[name], dtype, largest, effect[name], elements)
+        ports.append(Port(name, dtype, held))
     return tuple(ports)
 
 
@@ -115,7 +117,7 @@ def _effect(
     samples: Sequence[Sample],
     answers: Sequence[Mapping[str, Array]],
 ) -> dict[str, float]:
-    """Largest difference per output of the same model that rounds in other places."""
+    """What differs per output when the same model rounds in other places."""
     found = dict(known)
     for sample, answer in zip(samples, answers, strict=True):
         theirs = other.run(sample)
@@ -123,7 +125,7 @@ def _effect(
             if theirs[name].shape == answer[name].shape:
                 with np.errstate(invalid="ignore", over="ignore"):
                     difference = theirs[name].astype(np.float64) - answer[name].astype(np.float64)
-                found[name] = max(found[name], _largest(difference))
+                found[name] = max(found[name], usual(np.abs(difference)))
     return found
 
 

@@ -44,6 +44,8 @@ class OutputResult:
         passed: Whether it is within its tolerance.
         kind: Of the tolerance: exact, step, float or flips.
         allowed: How far an element may be off.
+        outliers: Fraction of the elements that may be further off.
+        beyond: Elements that are.
         worst: The largest difference; None without elements.
         unequal: Elements that are not exactly what was expected.
         elements: All elements, over all samples.
@@ -58,6 +60,8 @@ class OutputResult:
     unequal: int
     elements: int
     problem: str | None
+    outliers: float = 0.0
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,8 @@ def outputs_of(rows: Sequence[Mapping[str, Any]]) -> tuple[OutputResult, ...]:
             unequal=int(row["unequal"]),
             elements=int(row["elements"]),
             problem=None if row["problem"] is None else str(row["problem"]),
+            outliers=float(row["tolerance"]["outliers"]),
+            beyond=int(row["beyond"]),
         )
         for row in rows
     )
@@ -246,9 +252,14 @@ def _failure(output: OutputResult) -> str:
         off = f"off by {worst.difference:.4g} where {output.allowed:.4g} is allowed"
     else:
         off = "not a number"
-    return (
+    told = (
         f"{output.name}{place} of sample {worst.sample} is {worst.got:.6g} instead of "
         f"{worst.expected:.6g}, {off}"
+    )
+    if not output.outliers:
+        return told
+    return (
+        f"{told}; {output.beyond} of {output.elements} elements are, {output.outliers:.1%} may be"
     )
 
 
@@ -257,8 +268,13 @@ def _output_row(output: OutputResult) -> dict[str, Any]:
     return {
         "name": output.name,
         "verdict": "pass" if output.passed else "fail",
-        "tolerance": {"kind": output.kind, "absolute": output.allowed},
+        "tolerance": {
+            "kind": output.kind,
+            "absolute": output.allowed,
+            "outliers": output.outliers,
+        },
         "unequal": output.unequal,
+        "beyond": output.beyond,
         "elements": output.elements,
         "problem": output.problem,
         "worst": None

@@ -7,12 +7,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph.walk import subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from edgeq.types import Array
 
 
 class Kind(enum.Enum):
@@ -99,6 +102,13 @@ CLASS_OUTLIERS: Final = 0.01
 MARGIN: Final = 2.0
 """How often the measured effect of other roundings is allowed."""
 
+TIPPING: Final = 5e-3
+"""Fraction of a large output's elements that are left out of that effect: where a pixel or a word
+tips over to another class, its difference says nothing about the others."""
+
+_MANY: Final = 1000
+"""Elements from which an output is large."""
+
 _BY_OP: Final[Mapping[str, Fact]] = {op: fact for fact in FACTS for op in fact.op_types}
 _FLOAT: Final = Fact(frozenset(), Kind.FLOAT, FLOAT_RELATIVE, "float sums differ in their order")
 _STEP: Final = Fact(frozenset(), Kind.STEP, 0.0, "linear Resize on 8 bits: 0.8 % one step apart")
@@ -167,16 +177,17 @@ def ways(executed: ir.Model) -> dict[str, Way]:
     return {o.name or "": found.get(o, Way()) for o in executed.graph.outputs}
 
 
-def tolerance(way: Way, dtype: str, largest: float, effect: float) -> Tolerance:
+def tolerance(way: Way, dtype: str, largest: float, effect: float, elements: int = 1) -> Tolerance:
     """What to hold an output to.
 
     Args:
         way: What lies on the way to it.
         dtype: Name of its numpy dtype.
         largest: Largest finite absolute value that is expected.
-        effect: Largest difference when the same model runs here with roundings in other places:
-            without onnxruntime's fusions, and with noise behind float arithmetic. Used where
-            roundings travel on.
+        effect: What :func:`usual` tells of the differences when the same model runs here with
+            roundings in other places: without onnxruntime's fusions, and with noise behind float
+            arithmetic. Used where roundings travel on.
+        elements: Elements of the output in one sample.
     """
     because = tuple(sorted(way.inexact))
     if not because:
@@ -187,8 +198,23 @@ def tolerance(way: Way, dtype: str, largest: float, effect: float) -> Tolerance:
     absolute = relative * largest + way.steps * way.step
     if way.flips:
         absolute = max(absolute, FLOAT_RELATIVE * largest, MARGIN * effect)
-        return Tolerance("flips", absolute, 0.0, because)
+        outliers = MARGIN * TIPPING if elements >= _MANY else 0.0
+        return Tolerance("flips", absolute, outliers, because)
     return Tolerance("step" if way.steps else "float", absolute, 0.0, because)
+
+
+def usual(differences: Array) -> float:
+    """The largest finite difference; of a large output without the few that tip over.
+
+    Args:
+        differences: Absolute differences of one sample's output.
+    """
+    finite = differences[np.isfinite(differences)]
+    if not finite.size:
+        return 0.0
+    if differences.size < _MANY:
+        return float(finite.max())
+    return float(np.quantile(finite.astype(np.float64), 1.0 - TIPPING))
 
 
 def uncertain(executed: ir.Model) -> Iterator[ir.Value]:

@@ -135,11 +135,16 @@ def _outputs(outputs: Sequence[Mapping[str, Any]]) -> RenderableType:
             plain(output["name"]),
             Text(output["verdict"], _STYLES[output["verdict"]]),
             "-" if worst is None else f"{float(worst['difference']):.3g}",
-            f"{allowed['absolute']:.3g} ({allowed['kind']})",
+            _allowed(allowed),
             plain(where),
             f"{output['unequal']} of {output['elements']}",
         )
     return made
+
+
+def _allowed(row: Mapping[str, Any]) -> str:
+    told = f"{row['absolute']:.3g} ({row['kind']})"
+    return f"{told}, but for {100 * row['outliers']:g} %" if row["outliers"] else told
 
 
 def _worst_of(result: Mapping[str, Any]) -> str:

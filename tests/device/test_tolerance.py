@@ -5,7 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeq.device.tolerance import MARGIN, Way, tolerance, ways
+from edgeq.device.tolerance import MARGIN, Way, tolerance, usual, ways
 
 SCALE, ZERO = np.array(0.5, np.float32), np.array(3, np.uint8)
 
@@ -106,3 +106,18 @@ def test_classes_that_near_ties_decide_may_differ_now_and_then():
 def test_operators_that_nobody_knows_are_float_arithmetic():
     way = way_of("net (float[4] x) => (float[4] y) {{ [e] y = Erf (x) }}")
     assert way.inexact == {"Erf"}
+
+
+def test_few_elements_of_large_outputs_may_tip_over():
+    way = Way(frozenset({"MatMul"}), 1e-4, flips=True)
+    large, small = (tolerance(way, "float32", 1.0, 0.1, n) for n in (100_000, 10))
+    assert (large.absolute, large.outliers) == (0.2, 0.01)
+    assert (small.absolute, small.outliers) == (0.2, 0.0)
+
+
+def test_what_tips_over_does_not_widen_the_tolerance_of_the_others():
+    differences = np.full(10_000, 0.01)
+    differences[:5] = 0.9
+    assert usual(differences) == pytest.approx(0.01)
+    assert usual(differences[:500]) == 0.9
+    assert usual(np.array([np.nan, np.inf])) == 0.0
