@@ -167,14 +167,14 @@ def condense(
         tails = _tails(build, value, cut, axes, within, channel)
         low, high = _extrema(build, value, channel, opset, tails)
         start, step = build.feed("start", 1), build.feed("step", 1)
-        line = build.apply("Reshape", [value, flat], "line", [None])
+        line = build.apply("Reshape", [value, flat], "line")
         found[build.base] = Condensed(
-            minimum=low or tails.minima or build.give("ReduceMin", [value], "minimum", []),
-            maximum=high or tails.maxima or build.give("ReduceMax", [value], "maximum", []),
+            minimum=low or tails.minima or build.give("ReduceMin", [value], "minimum", 0),
+            maximum=high or tails.maxima or build.give("ReduceMax", [value], "maximum", 0),
             channels=low is not None,
             total=_total(build, value, tails, inner, opset),
-            part=build.give("Slice", [line, start, far, axis, step], "part", [None]),
-            size=None if elements is not None else build.give("Size", [value], "size", []),
+            part=build.give("Slice", [line, start, far, axis, step], "part", 1),
+            size=None if elements is not None else build.give("Size", [value], "size", 0),
             elements=elements,
             above=tails.above,
             below=tails.below,
@@ -230,17 +230,15 @@ def _extrema(
         ("ReduceMax", "maximum", tails.row_maxima),
     ):
         if rows is not None and tails.grouping is not None:
-            grouped = build.apply("Reshape", [rows, tails.grouping], f"{role}_rows", [None] * 3)
-            output = build.reduce(op_type, grouped, third, role, axis=2)
+            grouped = build.apply("Reshape", [rows, tails.grouping], f"{role}_rows")
+            found.append(build.output(build.reduce(op_type, grouped, third, role, axis=2), 2))
         else:
             inputs = [value] if given is None else [value, given]
             attributes: dict[str, int | list[int]] = {"keepdims": 0}
             if given is None:
                 attributes["axes"] = over
             node = _node(op_type, inputs, attributes)
-            output = build.append(node, role, [None] * (rank - len(over)))
-        build.graph.outputs.append(output)
-        found.append(output.name or "")
+            found.append(build.output(build.append(node, role), rank - len(over)))
     return found[0], found[1]
 
 
@@ -280,7 +278,7 @@ def _tails(
         shape, top = build.constant("shape", [-1, known[0]]), build.constant("top", [known[1]])
         if within is not None:
             grouping = build.constant("split", [-1, _count(value, channel), within // known[0]])
-    rows = build.apply("Reshape", [value, shape], "rows", [None, None])
+    rows = build.apply("Reshape", [value, shape], "rows")
     maxima = build.reduce("ReduceMax", rows, axes, "row_maxima")
     above = build.extremes(rows, maxima, top, "above")
     below: tuple[str | None, str | None] = (None, None)
@@ -298,7 +296,7 @@ def _total(build: _Builder, value: ir.Value, tails: _Tails, axes: ir.Value, opse
     if tails.rows is not None:
         given = axes if opset >= _SUM_AXES_AS_INPUT else None
         value = build.reduce("ReduceSum", tails.rows, given, "row_totals")
-    return build.give("ReduceSum", [value], "total", [])
+    return build.give("ReduceSum", [value], "total", 0)
 
 
 def _is_not_negative(value: ir.Value) -> bool:
@@ -353,13 +351,9 @@ class _Builder:
         name = self.names.value(f"{self.base}__{role}")
         return add_initializer(self.graph, name, np.array(numbers, np.int64))
 
-    def apply(
-        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None] | None
-    ) -> ir.Value:
+    def apply(self, op_type: str, inputs: Iterable[ir.Value], role: str) -> ir.Value:
         whole = op_type.startswith("Reduce")
-        return self.append(
-            _node(op_type, list(inputs), {"keepdims": 0} if whole else {}), role, shape
-        )
+        return self.append(_node(op_type, list(inputs), {"keepdims": 0} if whole else {}), role)
 
     def reduce(
         self, op_type: str, rows: ir.Value, axes: ir.Value | None, role: str, *, axis: int = 1
@@ -369,7 +363,7 @@ class _Builder:
             node = _node(op_type, [rows], {"keepdims": 0, "axes": [axis]})
         else:
             node = _node(op_type, [rows, axes], {"keepdims": 0})
-        return self.append(node, role, [None] * axis)
+        return self.append(node, role)
 
     def extremes(
         self, rows: ir.Value, found: ir.Value, top: ir.Value, role: str, *, largest: int = 1
@@ -377,27 +371,28 @@ class _Builder:
         """The outputs with the rows whose extrema are the most extreme, and with those extrema."""
         options = {"largest": largest, "sorted": 0}
         choice = _node("TopK", [found, top], options, num_outputs=2)
-        extrema = self.append(choice, f"{role}_extrema", [None])
-        self.graph.outputs.append(extrema)
+        extrema = self.output(self.append(choice, f"{role}_extrema"), 1)
         places = choice.outputs[1]
         places.name = self.names.value(f"{self.base}__{role}_places")
-        places.type, places.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([None])
-        return self.give("Gather", [rows, places], role, [None, None]), extrema.name or ""
+        return self.give("Gather", [rows, places], role, 2), extrema
 
-    def give(
-        self, op_type: str, inputs: Iterable[ir.Value], role: str, shape: Sequence[None] | None
-    ) -> str:
-        output = self.apply(op_type, inputs, role, shape)
-        self.graph.outputs.append(output)
-        return output.name or ""
+    def give(self, op_type: str, inputs: Iterable[ir.Value], role: str, rank: int | None) -> str:
+        """Add a node whose output the model returns; the output's name."""
+        return self.output(self.apply(op_type, inputs, role), rank)
 
-    def append(self, node: ir.Node, role: str, shape: Sequence[None] | None) -> ir.Value:
+    def output(self, value: ir.Value, rank: int | None) -> str:
+        """Let the model return a value. Types of others are left to the runtime: there are many."""
+        node = value.producer()
+        integer = node is not None and node.op_type == "Size"
+        value.type = ir.TensorType(ir.DataType.INT64 if integer else ir.DataType.FLOAT)
+        value.shape = None if rank is None else ir.Shape([None] * rank)
+        self.graph.outputs.append(value)
+        return value.name or ""
+
+    def append(self, node: ir.Node, role: str) -> ir.Value:
         """Add a node whose first output is named after its role; that output."""
         node.name = self.names.node(f"{self.base}__{role}")
         output = node.outputs[0]
         output.name = self.names.value(f"{self.base}__{role}")
-        integer = node.op_type == "Size"
-        output.type = ir.TensorType(ir.DataType.INT64 if integer else ir.DataType.FLOAT)
-        output.shape = None if shape is None else ir.Shape(shape)
         self.graph.append(node)
         return output
