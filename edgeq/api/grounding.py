@@ -10,6 +10,7 @@ from edgeq.calibration.origin import Origin, ValueNote
 from edgeq.graph import loader, opset
 from edgeq.graph.fingerprint import fingerprint
 from edgeq.graph.walk import node_name, nodes, values
+from edgeq.passes.pipelines import for_quantizing
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.eligibility import bridges
@@ -107,7 +108,8 @@ def lay_ground(
     """
     Session(loaded.model, SessionConfig(threads)).run(first[0])
     raised = opset.upgrade(loaded.model, target.minimum_opset)
-    prepared = prepare(raised, first, skip=(*recipe.skip_passes, *left_out))
+    skip = (*recipe.skip_passes, *left_out)
+    prepared = prepare(raised, first, pipeline=for_quantizing(target), skip=skip)
     require_meant(recipe, loaded.model, prepared.model)
     annotations = annotate(prepared.model, target, recipe)
     refuse_unreachable(prepared.model, annotations.decisions, target)

@@ -11,6 +11,7 @@ from edgeq.graph import loader, macs, opset, shapes
 from edgeq.graph.interface import Interface
 from edgeq.graph.split import tensors
 from edgeq.graph.walk import node_name, nodes
+from edgeq.passes.pipelines import for_quantizing
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.forecast import forecast
@@ -98,7 +99,8 @@ def inspect(
     """
     profile = target_named(target)
     loaded = loader.load(model)
-    prepared = prepare(opset.upgrade(loaded.model, profile.minimum_opset))
+    raised = opset.upgrade(loaded.model, profile.minimum_opset)
+    prepared = prepare(raised, pipeline=for_quantizing(profile))
     macs_of_all = _macs(prepared.model)
     annotations = annotate(prepared.model, profile, Recipe())
     least = _least(prepared.model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
+from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
@@ -138,7 +139,7 @@ def resolve_recipe(
         exclude=(*chosen.exclude, *exclude),
         skip_steps=(*chosen.skip_steps, *skip_steps),
     )
-    known = names(PREPARE)
+    known = (*names(PREPARE), recognize_hard_swish.__name__)
     for name in chosen.skip_passes:
         if name not in known:
             raise RecipeError(

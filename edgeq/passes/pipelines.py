@@ -161,6 +161,17 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     return (*opened, *OPTIMIZE, *last)
 
 
+def for_quantizing(target: TargetProfile) -> Pipeline:
+    """The passes that prepare a model for quantization: :data:`PREPARE`, as the target has it.
+
+    Args:
+        target: What it shall run on.
+    """
+    slow = "PRelu" in target.slow_operators
+    kept = tuple(step for step in PREPARE if step is not split_prelu or slow)
+    return (*kept, recognize_hard_swish) if target.rows("HardSwish") else kept
+
+
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed
     """A pass raised; the model it worked on is unusable.
 

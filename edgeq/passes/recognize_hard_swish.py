@@ -2,7 +2,7 @@
 
 For models that stay float: the operator takes the time of the pair (figures in
 ``recognize_activations.py``), is one node less, and compilers for NPUs look for it. A model that is
-going to be quantized keeps the pair, whose ends can be in integers.
+going to be quantized keeps the pair, unless the target has HardSwish in integers.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ EDGE_GENERIC = TargetProfile(
         *(KernelRow(op, Placement.COMPUTE, source=_SPECIFICATION) for op in _WHOLE),
     ),
     activation=QuantType.INT8,
+    minimum_opset=14,
     execution=Execution.EMULATED,
     dynamic_shapes=False,
     bodies=False,

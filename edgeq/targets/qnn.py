@@ -86,6 +86,7 @@ QNN_HTP = TargetProfile(
         KernelRow("ArgMax", Placement.MOVE, needs_quantized_output=False, source=_DOCUMENTATION),
         *(KernelRow(op, Placement.COMPUTE, source=_DOCUMENTATION) for op in _WHOLE),
     ),
+    minimum_opset=14,
     execution=Execution.EMULATED,
     half_kernels=True,
     dynamic_shapes=False,

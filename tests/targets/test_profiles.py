@@ -5,8 +5,9 @@ import pytest
 from edgeq.ops import RULES
 from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
 from edgeq.passes.lift_half import lift_half
-from edgeq.passes.pipelines import flat, for_target
+from edgeq.passes.pipelines import flat, for_quantizing, for_target
 from edgeq.passes.raise_opset import raise_opset
+from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.passes.split_prelu import split_prelu
 from edgeq.quantization.fitting import _HOLDS
 from edgeq.targets import TARGETS, Condition, Execution, Form, PairSums, Placement, target_named
@@ -92,6 +93,16 @@ def test_passes_follow_from_facts(target):
     assert (lift_half in passes) is not target.half_kernels
     assert (raise_opset in passes) is (target.maximum_opset is not None)
     assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
+
+
+@profiles
+def test_preparation_follows_from_facts(target):
+    """NPUs have PRelu and HardSwish; onnxruntime is faster without, and has halves in integers."""
+    passes = set(flat(for_quantizing(target)))
+    assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
+    assert (recognize_hard_swish in passes) is bool(target.rows("HardSwish"))
+    if target.rows("HardSwish"):
+        assert target.minimum_opset >= 14
 
 
 def test_tensorrt_sees_no_zero_point_and_no_integer_bias():
