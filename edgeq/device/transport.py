@@ -13,7 +13,7 @@ from edgeq.device.process import Completed, execute
 from edgeq.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -73,7 +73,7 @@ class LocalTransport:
         return execute(words, timeout=timeout, where=self.where, environment=self._environment)
 
     @contextlib.contextmanager
-    def _told(self, path: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _told(self, path: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
