@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import graphs
+import onnx_ir as ir
 import pytest
 from test_workshop import workshop
 
@@ -13,7 +14,8 @@ from edgeq.recipe import Recipe
 from edgeq.runtime.profile import NodeTime
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import speed
-from edgeq.tuning.candidate import Choice
+from edgeq.tuning.candidate import Choice, settled
+from edgeq.tuning.default import search
 
 PRICES = {"first": 0.02, "last": 0.98}
 
@@ -123,3 +125,16 @@ def test_a_choice_names_all_that_is_float_and_why():
     assert choice.left_float == {"a": "far off", "b": "slow"}
     assert replace(choice, excluded={}).left_float == {"b": "slow"}
     assert Recipe().float_for_speed == ()
+
+
+def test_a_saved_recipe_makes_the_same_model_without_timing(shop, monkeypatch):
+    in_float, mixed = [("first", 1.0), ("last", 50.0)], [("first", 90.0), ("last", 10.0)]
+    timed(monkeypatch, [1.3, 1.5], in_float, mixed)
+    found = speed.hasten(shop, shop.build(Choice(("minmax",))), PRICES).best
+    assert found.choice.integer_for_speed
+    assert found.choice.float_for_speed
+    recipe = settled(Recipe(calibrator="minmax"), found.choice, seed=0)
+    monkeypatch.setattr(shop, "recipe", recipe)
+    timed(monkeypatch, [])
+    told = search(shop, ("minmax",), PRICES).best
+    assert ir.to_proto(told.model) == ir.to_proto(found.model)
