@@ -105,7 +105,6 @@ def _configuration(folder: Path) -> tuple[str, ...]:
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",
-        "APT::Update::Post-Invoke-Success::": "true",
     }
     words = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
     for each in sorted({architecture(), "arm64"}):

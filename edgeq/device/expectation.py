@@ -12,7 +12,9 @@ from edgeq.device.tolerance import tolerance, uncertain, usual, ways
 from edgeq.errors import DataError, UnsupportedError
 from edgeq.graph import shapes
 from edgeq.graph.noise import add_noise
+from edgeq.graph.walk import is_op, nodes
 from edgeq.runtime.kernels import fused_model
+from edgeq.runtime.seeds import RANDOM_OPS
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def expect(model: ir.Model, samples: Sequence[Sample], made_with: Mapping[str, s
     """
     if not samples:
         raise DataError("there are no samples to pack", remedy="Give data with at least one")
+    _refuse_chance(model)
     session = Session(model, SessionConfig(entries=UNSATURATED))
     answers = tuple(session.run(sample) for sample in samples)
     fed = [name for name in session.inputs if name in samples[0]]
@@ -82,6 +85,17 @@ def expect(model: ir.Model, samples: Sequence[Sample], made_with: Mapping[str, s
         outputs=_judged(model, session.outputs, samples, answers),
         made_with=made_with,
     )
+
+
+def _refuse_chance(model: ir.Model) -> None:
+    """Refuse nodes that draw other numbers in every run."""
+    for node in nodes(model):
+        if is_op(node, *RANDOM_OPS) and "seed" not in node.attributes:
+            raise UnsupportedError(
+                f"{node.op_type} draws other numbers in every run, on every device",
+                where=node.name,
+                remedy="Give the node a seed",
+            )
 
 
 def _judged(

@@ -69,7 +69,8 @@ class PosixTransport(ABC):
 
     def run(self, words: Sequence[str], timeout: float) -> Completed:
         """See :class:`edgeq.device.transport.Transport`."""
-        return self.execute(shlex.join(words), timeout)
+        # The shell stays, to tell which signal ended the program: ssh alone would not.
+        return self.execute(f"{shlex.join(words)}; exit $?", timeout)
 
     @contextmanager
     def folder(self) -> Iterator[str]:

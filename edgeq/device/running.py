@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeq.device.reading import CheckedPack
 
 _RESULT: Final = "result.json"
+_FULL: Final = "no space left"
 _RESULT_BYTES: Final = 256_000_000
 _GRACE: Final = 30
 """Seconds that a device gets to end by itself before the connection is cut."""
@@ -181,6 +182,8 @@ def _brought_back(device: Device, folder: str, scratch: Path, done: Completed) -
     try:
         device.transport.get(f"{folder}/{_RESULT}", file)
     except DeviceError as error:
+        if _FULL in done.stderr.lower():
+            raise _disk_full(device) from error
         raise DeviceError(
             f"it gave no result: {done.complaint}",
             where=device.address.text,
@@ -293,16 +296,23 @@ def _died(device: Device, done: Completed, options: RunOptions) -> DeviceError:
 
 
 def _refused(device: Device, checked: CheckedPack, said: str) -> DeviceError:
-    full = "no space left" in said.lower()
+    if _FULL in said.lower():
+        return _disk_full(device)
     made = checked.made_with.get("onnxruntime", "another version")
-    remedy = (
-        "Free some space in the folder for temporary files there"
-        if full
-        else f"The pack was made with onnxruntime {made}: use that version there, or a model of an "
-        "older opset"
+    return DeviceError(
+        f"the pack does not run there: {said[:400]}",
+        where=device.address.text,
+        remedy=f"The pack was made with onnxruntime {made}: use that version there, or a model of "
+        "an older opset",
     )
-    what = "its disk is full" if full else f"the pack does not run there: {said[:400]}"
-    return DeviceError(what, where=device.address.text, remedy=remedy)
+
+
+def _disk_full(device: Device) -> DeviceError:
+    return DeviceError(
+        "its disk is full",
+        where=device.address.text,
+        remedy="Free some space in the folder for temporary files there",
+    )
 
 
 def _nonsense(device: Device) -> DeviceError:

@@ -77,6 +77,17 @@ def test_outputs_that_are_no_tensors_of_numbers_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_draws_other_numbers_every_time_is_refused(tmp_path):
+    text = """
+    net (float[4] x) => (float[4] y) {{
+        [noise] n = RandomNormalLike (x)
+        [sum] y = Add (x, n)
+    }}
+    """
+    with pytest.raises(UnsupportedError, match="noise: RandomNormalLike draws other numbers"):
+        edgeq.pack(models.build(text), [{"x": models.numbers(0, 4)}], tmp_path / "a.zip")
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(EdgeqError, match="cannot be written"):
         edgeq.pack(models.mlp(), models.rows(1), tmp_path / "no" / "a.zip")

@@ -128,6 +128,14 @@ def test_a_full_disk_is_told_and_nothing_stays(board, net_pack):
     assert not board.left
 
 
+def test_a_disk_that_fills_while_the_pack_runs_is_told(board, net_pack):
+    text = "#!/bin/sh\n[ $1 = -c ] || { echo 'OSError: No space left on device' >&2; exit 1; }\n"
+    board.install("full", text)
+    with pytest.raises(DeviceError, match="its disk is full"):
+        run("ssh://board?python=full", net_pack)
+    assert not board.left
+
+
 def test_no_folder_for_files_is_told(board, net_pack):
     board.behave("export TMPDIR=/nowhere")
     with pytest.raises(DeviceError, match="does not do what it is asked"):
@@ -293,6 +301,18 @@ def test_a_real_server_runs_packs_and_keeps_nothing(client, net_pack):
     before = folders()
     assert run(client(), net_pack).passed
     assert folders() <= before
+
+
+@pytest.mark.parametrize(
+    ("signal", "said"), [("ALRM", "did not finish within 120 s"), ("KILL", "out of memory")]
+)
+def test_a_runner_that_a_real_server_ends_is_told(client, net_pack, tmp_path, signal, said):
+    dies = tmp_path / "dies"
+    dies.write_text(f'#!/bin/sh\n[ "$1" = -c ] || kill -{signal} $$\n')
+    dies.chmod(0o755)
+    address = client().replace(PYTHON, f"?python={quote(str(dies))}")
+    with pytest.raises(DeviceError, match=said):
+        run(address, net_pack)
 
 
 def test_a_real_server_that_refuses_the_key_is_told(client, net_pack):
