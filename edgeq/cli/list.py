@@ -210,12 +210,26 @@ def _steps() -> list[Row]:
     return [{"name": step.name, "summary": step.summary, "source": step.source} for step in STEPS]
 
 
+def _methods() -> list[Row]:
+    from edgeq.weight_only.methods import METHODS
+
+    return [
+        {
+            "name": each.name,
+            "needs data": "yes" if each.needs_data else "no",
+            "summary": each.summary,
+        }
+        for each in METHODS
+    ]
+
+
 KINDS: Mapping[str, Callable[[], list[Row]]] = {
     "calibrators": _calibrators,
     "targets": _targets,
     "ops": _ops,
     "passes": _passes,
     "steps": _steps,
+    "methods": _methods,
     "metrics": _metrics,
 }
 TITLES = {
@@ -224,5 +238,6 @@ TITLES = {
     "ops": "Operators that edgeq can put into integers",
     "passes": "Graph passes, in the order in which they run",
     "steps": "Recovery steps, in the order in which they are tried",
+    "methods": "Ways to find the integers of weights in blocks (--method)",
     "metrics": "Metrics: --metric NAME, or module:function, or FILE.py:function",
 }

@@ -11,7 +11,7 @@ from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target, names
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS
 
-KINDS = ("calibrators", "targets", "ops", "passes", "steps", "metrics")
+KINDS = ("calibrators", "targets", "ops", "passes", "steps", "methods", "metrics")
 NAMES = {
     "calibrators": ["auto", *discovery.discover()],
     "targets": [target.name for target in TARGETS],
@@ -24,6 +24,7 @@ NAMES = {
         )
     ],
     "steps": [step.name for step in STEPS],
+    "methods": ["rtn", "hqq", "k-quant", "gptq"],
     "metrics": ["top1", "top5", "perplexity", "agreement", "cosine", "signal"],
 }
 
