@@ -79,6 +79,7 @@ def resolve_blocks(scheme: str, choice: BlockChoice, *, has_data: bool) -> Block
         choice.format,
         tuple(choice.layer_bits.items()),
         choice.target_bits,
+        learns=learns or choice.method is not None,
     )
 
 

@@ -78,7 +78,7 @@ def _in_blocks(ground: Ground) -> Converted:
     if scheme is None:
         raise RecipeError("there is nothing said about blocks", where="scheme", remedy="Report it")
     moments = None
-    if ground.samples:
+    if ground.samples and scheme.learns:
         reference = ground.model.clone()
         tables = find_tables(reference, options.recipe).tables
         moments = InputMoments(reference, tables, ground.samples, threads=options.threads)

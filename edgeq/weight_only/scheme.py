@@ -44,6 +44,7 @@ class BlockScheme:
         format: ``operator`` or ``qdq``.
         layer_bits: Patterns of node names and the bits of their weights, the first match counts.
         target_bits: Bits a weight on average, scales included: widths are mixed to reach them.
+        learns: Whether what layers read is gathered where there is data.
     """
 
     name: str
@@ -53,6 +54,7 @@ class BlockScheme:
     format: str = OPERATOR
     layer_bits: tuple[tuple[str, int], ...] = ()
     target_bits: float | None = None
+    learns: bool = True
 
     @property
     def bits(self) -> int:

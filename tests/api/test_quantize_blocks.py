@@ -124,3 +124,15 @@ def test_a_target_without_onnxruntimes_operators_takes_the_standard_form():
         perceptron(), scheme="w4", target="tensorrt", weight_format="qdq", validate=False, threads=1
     )
     assert result.passed
+
+
+def test_eight_bits_are_stored_without_learning_unless_a_method_is_named(monkeypatch):
+    def refuse(*_given, **_named):
+        raise AssertionError("inputs were gathered")
+
+    monkeypatch.setattr("edgeq.api.conversions.InputMoments", refuse)
+    result = edgeq.quantize(perceptron(), samples(), scheme="w8", threads=1)
+    assert result.report.calibrator == "k-quant"
+    assert result.passed
+    with pytest.raises(AssertionError, match="gathered"):
+        edgeq.quantize(perceptron(), samples(), scheme="w8", method="k-quant", threads=1)
