@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import RecipeError, nearest
 from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
-from edgeq.refinement.steps import BIAS, STEPS
+from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
 from edgeq.tuning.fallback import leave_float
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
@@ -26,6 +26,7 @@ from edgeq.validation.trials import StepTrial
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeq.refinement.steps import Step
     from edgeq.tuning.workshop import Workshop
 
 COMFORT_DB = FAR_OFF_DB
@@ -152,13 +153,36 @@ def recover(
         if not workshop.applies(step, best):
             continue
         known = corrected if step is BIAS else None
-        attempt = known or workshop.build(best.choice.with_step(step), like=best)
+        attempt = known or _with_step(workshop, best, step)
         seconds = time.perf_counter() - start
         before_db, after_db = _comparable(best, attempt)
         kept = after_db > before_db + NOTICEABLE_DB
         trials.append(StepTrial(step.name, kept, before_db, after_db, seconds))
         best = attempt if kept else best
-    return best, tuple(trials)
+    # A step that helped may have been replaced by a later one.
+    return best, tuple(replace(t, kept=t.name in best.choice.steps) for t in trials)
+
+
+def _with_step(workshop: Workshop, best: Candidate, step: Step) -> Candidate:
+    """A candidate with one more step.
+
+    Whether correcting biases helps says nothing about a float model of other numbers: behind a step
+    that acts on that it is tried again.
+    """
+    choice = best.choice.with_step(step)
+    attempt = workshop.build(choice, like=best)
+    taken = choice.steps - {BIAS.name}
+    if step.stage is not Stage.FLOAT or not _corrects(workshop, attempt, taken):
+        return attempt
+    other = replace(choice, steps=taken if BIAS.name in choice.steps else taken | {BIAS.name})
+    return max(attempt, workshop.build(other), key=_rank_db)
+
+
+def _corrects(workshop: Workshop, candidate: Candidate, taken: frozenset[str]) -> bool:
+    """Whether biases may be corrected beside the other steps that are taken."""
+    allowed = BIAS.name not in workshop.recipe.skip_steps
+    alone = replace(candidate.choice, steps=taken).has_room_for(BIAS)
+    return allowed and alone and workshop.applies(BIAS, candidate)
 
 
 def _comparable(one: Candidate, other: Candidate) -> tuple[float, float]:
