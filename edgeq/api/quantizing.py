@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from edgeq.validation.verdict import Score
 
 _MEASURED_SAMPLES = 32
-_LEARNED_SAMPLES = 16
 _MEASURED_MACS = 5 * 10**10
 
 
@@ -275,7 +274,7 @@ def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sam
     places = range(len(kept))
     measured = spread(places, min(count, (len(kept) + 1) // 2))
     others = [place for place in places if place not in measured]
-    learning = spread(others, min(count, _LEARNED_SAMPLES))
+    learning = spread(others, count)
     found, rest = ({p: kept[p] for p in chosen} for chosen in (measured, others))
     learned = [rest[place] for place in learning] or list(found.values())
     return list(found.values()), learned, list(rest.values())
