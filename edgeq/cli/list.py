@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_TARGET_DETAILS = (
+    "per channel",
+    "pair sums",
+    "integer biases",
+    "dynamic shapes",
+    "machines",
+    "operators",
+    "sources",
+)
+"""What the list of targets tells programs only."""
+
 _CALIBRATOR_LINES = {
     "  parameters": "parameters",
     "  source": "source",
@@ -42,10 +53,15 @@ def list_(kind: str, *, as_json: bool) -> None:
     if kind == "calibrators":
         show(*_calibrator_view(rows))
     else:
-        show(*_view(TITLES[kind], [_shortened(row) for row in rows] if kind == "ops" else rows))
+        show(*_view(TITLES[kind], [_SHORTENED.get(kind, dict)(row) for row in rows]))
 
 
-def _shortened(row: Row) -> Row:
+def _shortened_target(row: Row) -> Row:
+    """What fits into a line."""
+    return {key: value for key, value in row.items() if key not in _TARGET_DETAILS}
+
+
+def _shortened_op(row: Row) -> Row:
     """Without how each target takes the operator, and without those that are alike."""
     from edgeq.targets import TARGETS
 
@@ -138,6 +154,13 @@ def _targets() -> list[Row]:
             "opset": target.minimum_opset,
             "runs here": target.executable_here,
             "summary": target.summary,
+            "per channel": target.per_channel,
+            "pair sums": target.pair_sums.value,
+            "integer biases": target.integer_bias,
+            "dynamic shapes": target.dynamic_shapes,
+            "machines": sorted(target.machines),
+            "operators": sorted({row.op_type for row in target.kernels}),
+            "sources": list(target.sources),
         }
         for target in TARGETS
     ]
@@ -231,6 +254,10 @@ KINDS: Mapping[str, Callable[[], list[Row]]] = {
     "steps": _steps,
     "methods": _methods,
     "metrics": _metrics,
+}
+_SHORTENED: Mapping[str, Callable[[Row], Row]] = {
+    "targets": _shortened_target,
+    "ops": _shortened_op,
 }
 TITLES = {
     "calibrators": "Calibrators: --calibrator NAME[:key=value,...]",

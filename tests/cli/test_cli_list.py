@@ -76,3 +76,13 @@ def test_a_calibrator_that_cannot_be_imported_hides_no_other(run, monkeypatch):
 
 def test_every_pass_says_what_it_does(run):
     assert all(row["summary"] for row in json.loads(run("list", "passes", "--json").stdout))
+
+
+def test_programs_are_told_where_a_target_comes_from(run):
+    rows = {row["name"]: row for row in json.loads(run("list", "targets", "--json").stdout)}
+    assert all(row["sources"] for row in rows.values())
+    assert rows["x86-avx2"]["pair sums"] == "all"
+    assert rows["tensorrt"]["activations"] == "int8 symmetric"
+    assert "ConvTranspose" in rows["edge-generic"]["operators"]
+    assert not rows["nnapi"]["dynamic shapes"]
+    assert "sources" not in run("list", "targets").stdout
