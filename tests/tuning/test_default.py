@@ -192,6 +192,44 @@ def test_candidates_close_to_each_other_are_told_apart_on_all_samples():
     assert default._closest(shop, [lucky, better]) is better
 
 
+@dataclass(frozen=True)
+class Told:
+    """A candidate of which the steps tell how close it is."""
+
+    choice: Choice
+    typical_db: float
+    sqnr_db: float = 20.0
+
+
+class Telling:
+    """Builds candidates whose closeness is known beforehand; every step applies."""
+
+    def __init__(self, skip=(), **known):
+        self.recipe = Recipe(skip_steps=skip)
+        self._known = {frozenset(name.split("_")): db for name, db in known.items()}
+
+    def applies(self, step, candidate):
+        return candidate.choice.has_room_for(step) and step.name in ("bias", "equalize")
+
+    def build(self, choice, *, like=None):
+        return Told(choice, self._known[choice.steps or frozenset({"none"})])
+
+
+@pytest.mark.parametrize(
+    ("skip", "known", "kept"),
+    [
+        ((), {"none": 20.0, "bias": 21.0, "equalize": 24.0, "bias_equalize": 20.5}, {"equalize"}),
+        ((), {"none": 20.0, "bias": 19.0, "equalize": 20.0, "bias_equalize": 24.0}, "both"),
+        (("bias",), {"none": 20.0, "equalize": 20.1}, set()),
+    ],
+)
+def test_behind_a_step_on_the_float_model_biases_are_corrected_where_that_helps(skip, known, kept):
+    shop = Telling(skip, **known)
+    best, trials = default.recover(shop, shop.build(Choice(("minmax",))))
+    assert best.choice.steps == ({"bias", "equalize"} if kept == "both" else kept)
+    assert {trial.name for trial in trials if trial.kept} == best.choice.steps
+
+
 def test_a_step_that_is_skipped_is_nowhere_in_the_result():
     result = found(chain(outlier=2000.0), skip=("bias", "equalize"))
     assert result.best.choice.excluded
