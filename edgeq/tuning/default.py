@@ -159,8 +159,7 @@ def recover(
         kept = after_db > before_db + NOTICEABLE_DB
         trials.append(StepTrial(step.name, kept, before_db, after_db, seconds))
         best = attempt if kept else best
-    # A step that helped may have been replaced by a later one.
-    return best, tuple(replace(t, kept=t.name in best.choice.steps) for t in trials)
+    return best, tuple(trials)
 
 
 def _with_step(workshop: Workshop, best: Candidate, step: Step) -> Candidate:

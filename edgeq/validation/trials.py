@@ -15,7 +15,8 @@ class StepTrial:
 
     Attributes:
         name: Of the step.
-        kept: Whether it is part of the result.
+        kept: Whether it helped and was kept. It is part of the result unless a later step that was
+            kept, too, took its place.
         before_db: Closeness without it, in dB, on samples it has not learned from.
         after_db: Closeness with it.
         seconds: What trying it took.

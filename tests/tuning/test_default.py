@@ -225,9 +225,8 @@ class Telling:
 )
 def test_behind_a_step_on_the_float_model_biases_are_corrected_where_that_helps(skip, known, kept):
     shop = Telling(skip, **known)
-    best, trials = default.recover(shop, shop.build(Choice(("minmax",))))
+    best, _ = default.recover(shop, shop.build(Choice(("minmax",))))
     assert best.choice.steps == ({"bias", "equalize"} if kept == "both" else kept)
-    assert {trial.name for trial in trials if trial.kept} == best.choice.steps
 
 
 def test_a_step_that_is_skipped_is_nowhere_in_the_result():
