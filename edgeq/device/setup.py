@@ -41,12 +41,10 @@ _ROOT_PACKAGES: Final = (
     f"python{EMULATED_PYTHON}-minimal",
     "zlib1g",
 )
-_PLATFORMS: Final = (
-    "manylinux_2_28_aarch64",
-    "manylinux_2_27_aarch64",
-    "manylinux_2_17_aarch64",
-    "manylinux2014_aarch64",
-)
+_GLIBC: Final = range(36, 16, -1)
+"""Minor versions of glibc that wheels may be built for, the release's own first."""
+
+_PLATFORMS: Final = (*(f"manylinux_2_{n}_aarch64" for n in _GLIBC), "manylinux2014_aarch64")
 _SECONDS: Final = 900.0
 
 
