@@ -64,9 +64,10 @@ def _about_pairs(plan: QuantPlan | None) -> Iterator[str]:
     layers = list(dict.fromkeys(note.node for note in sorted(notes, key=lambda n: -n.worst)))
     if layers:
         yield (
-            f"On x86 without VNNI (before 2019) sums of two products can saturate in "
-            f"{len(layers)} layers, such as {layers[0]}: results differ there. Keeping them from "
-            "it costs accuracy; for such machines quantize with --target x86-avx2"
+            f"On x86 without VNNI (AMD before Zen 4, many Intel before 2021) sums of two products "
+            f"can saturate in {len(layers)} layers, such as {layers[0]}: results can be far off "
+            "there. Keeping them from it costs accuracy everywhere; for such machines quantize "
+            "with --target x86-avx2"
         )
 
 
