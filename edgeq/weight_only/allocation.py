@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.weight_only.blocks import BlockSpec
     from edgeq.weight_only.tables import Table
 
-_SAMPLED_ROWS: Final = 2048
+_SAMPLED_ROWS: Final = 256
 """Rows of a matrix that its errors are estimated on."""
 
 
