@@ -97,6 +97,18 @@ def first_difference(model: ir.Model, probe: Probe) -> Difference | None:
     """
     order = visible_values(model)
     counted = _Counted(probe)
+    start = _bisected(order, counted)
+    if start is None:
+        return None
+    place = {name: index for index, name in enumerate(order)}
+    producers = {name_of(v): node for node in model.graph for v in node.outputs if v.name}
+    found, before = _followed_up(start, place, producers, counted)
+    nodes = tuple((node_name(node), node.op_type) for node in _between(producers[found], place))
+    return Difference(found, nodes, tuple(before), counted.worst[found], counted.runs)
+
+
+def _bisected(order: list[str], counted: _Counted) -> str | None:
+    """A value that differs behind one that does not; None where the last one does not differ."""
     low, high = -1, len(order) - 1
     if high < 0 or counted.right([order[high]]):
         return None
@@ -106,19 +118,25 @@ def first_difference(model: ir.Model, probe: Probe) -> Difference | None:
             low = middle
         else:
             high = middle
-    found = order[high]
-    place = {name: index for index, name in enumerate(order)}
-    producers = {name_of(v): node for node in model.graph for v in node.outputs if v.name}
-    # The order is one of several: what differs may come from another branch further up.
+    return order[high]
+
+
+def _followed_up(
+    found: str,
+    place: Mapping[str, int],
+    producers: Mapping[str, ir.Node],
+    counted: _Counted,
+) -> tuple[str, list[str]]:
+    """The value up from ``found`` that differs while all before it are equal, and those.
+
+    The order is one of several: what differs may come from another branch further up.
+    """
     while True:
         before = sorted(_before(producers[found], place, found), key=place.__getitem__)
         wrong = counted.wrong(before)
         if not wrong:
-            break
+            return found, before
         found = wrong[0]
-    nodes = tuple((node_name(node), node.op_type) for node in _between(producers[found], place))
-    counted.wrong([found])
-    return Difference(found, nodes, tuple(before), counted.worst[found], counted.runs)
 
 
 class _Counted:

@@ -9,24 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from edgeq.calibration.sources.npy import load_npy
 from edgeq.device import pack, runner
-from edgeq.device.result import (
-    DeviceResult,
-    KernelCount,
-    NodeMicroseconds,
-    ReferenceResult,
-    latency_of,
-    outputs_of,
-)
+from edgeq.device.telling import in_our_words, result_of
 from edgeq.errors import DataError, DeviceError
 
 if TYPE_CHECKING:
     from edgeq.device.devices import Device
     from edgeq.device.process import Completed
     from edgeq.device.reading import CheckedPack
+    from edgeq.device.result import DeviceResult
 
 _RESULT: Final = "result.json"
 _FULL: Final = "no space left"
@@ -92,7 +84,7 @@ def _runs(
     document = _brought_back(device, folder, scratch, done)
     if "error" in document:
         raise _refused(device, checked, str(document["error"]))
-    return _parsed(device, lambda: _result(device, document))
+    return _parsed(device, lambda: result_of(device, document))
 
 
 def _answers(
@@ -122,7 +114,9 @@ def _answers(
         raise _refused(device, checked, done.complaint.removeprefix("error: "))
     document = _brought_back(device, f"{folder}/results", scratch, done)
     outputs = _compared(device, checked, f"{folder}/results", scratch)
-    return _parsed(device, lambda: _result(device, {**_completed(document), "outputs": outputs}))
+    return _parsed(
+        device, lambda: result_of(device, {**in_our_words(document), "outputs": outputs})
+    )
 
 
 def _must(device: Device, words: list[str]) -> None:
@@ -156,27 +150,6 @@ def _compared(
     return runner.results(opened, meters)
 
 
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
-    """What a program tells of its runs, in the words of our runner."""
-    times = sorted(1e3 * float(each) for each in document["seconds"])
-    if not times:
-        raise ValueError("no run was timed")
-    return {
-        "latency": {
-            "median_ms": float(np.median(times)),
-            "fastest_ms": times[0],
-            "slowest_ms": times[-1],
-            "runs": len(times),
-        },
-        "runtime": document["runtime"],
-        "peak_memory_mb": document.get("peak_memory_mb"),
-        "cpu": document.get("cpu") or {},
-        "kernels": None,
-        "nodes": document.get("nodes"),
-        "reference": None,
-    }
-
-
 def _brought_back(device: Device, folder: str, scratch: Path, done: Completed) -> dict[str, Any]:
     file = scratch / _RESULT
     try:
@@ -206,57 +179,6 @@ def _parsed(device: Device, make: Any) -> DeviceResult:
     except _MALFORMED as error:
         raise _nonsense(device) from error
     return result
-
-
-def _result(device: Device, document: dict[str, Any]) -> DeviceResult:
-    kernels, nodes, peak = (document[key] for key in ("kernels", "nodes", "peak_memory_mb"))
-    reference = document["reference"]
-    return DeviceResult(
-        device=device.address.text,
-        outputs=outputs_of(document["outputs"]),
-        latency=latency_of(document["latency"]),
-        emulated=device.emulated,
-        runtime={str(key): str(each) for key, each in document["runtime"].items()},
-        cpu=_processor(device, document["cpu"]),
-        kernels=None
-        if kernels is None
-        else tuple(
-            KernelCount(str(row["op_type"]), str(row["provider"]), int(row["nodes"]))
-            for row in kernels
-        ),
-        nodes=None
-        if nodes is None
-        else tuple(
-            NodeMicroseconds(
-                str(row["name"]),
-                str(row["op_type"]),
-                str(row["provider"]),
-                float(row["microseconds"]),
-            )
-            for row in nodes
-        ),
-        peak_memory_mb=None if peak is None else float(peak),
-        reference=None if reference is None else _reference(reference),
-    )
-
-
-def _processor(device: Device, told: dict[str, Any]) -> dict[str, Any]:
-    emulated = {} if device.processor is None else {"emulated": device.processor}
-    features = [str(each) for each in told.get("features") or []]
-    return {
-        "machine": str(told.get("machine", "")),
-        "system": str(told.get("system", "")),
-        "features": features,
-        **emulated,
-    }
-
-
-def _reference(row: dict[str, Any]) -> ReferenceResult:
-    closeness = {
-        str(each["name"]): None if each["sqnr_db"] is None else float(each["sqnr_db"])
-        for each in row["outputs"]
-    }
-    return ReferenceResult(latency_of(row["latency"]), closeness)
 
 
 def _notes(device: Device, checked: CheckedPack, result: DeviceResult) -> list[str]:
