@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         OptimizationResult,
         QuantizationResult,
         QuantizePass,
+        TuningResult,
         ValidationResult,
         calibrate,
         evaluate,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         pack,
         quantize,
         run,
+        tune,
         validate,
     )
     from edgeq.errors import EdgeqError
@@ -45,6 +47,7 @@ _HOMES = {
     "QuantizePass": "edgeq.api",
     "Recipe": "edgeq.recipe",
     "Thresholds": "edgeq.validation.verdict",
+    "TuningResult": "edgeq.api",
     "ValidationResult": "edgeq.api",
     "calibrate": "edgeq.api",
     "evaluate": "edgeq.api",
@@ -56,6 +59,7 @@ _HOMES = {
     "pack": "edgeq.api",
     "quantize": "edgeq.api",
     "run": "edgeq.api",
+    "tune": "edgeq.api",
     "validate": "edgeq.api",
 }
 
@@ -70,6 +74,7 @@ __all__ = [
     "QuantizePass",
     "Recipe",
     "Thresholds",
+    "TuningResult",
     "ValidationResult",
     "calibrate",
     "evaluate",
@@ -81,6 +86,7 @@ __all__ = [
     "pack",
     "quantize",
     "run",
+    "tune",
     "validate",
 ]
 

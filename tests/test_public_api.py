@@ -18,6 +18,7 @@ NAMES = {
     "QuantizePass",
     "Recipe",
     "Thresholds",
+    "TuningResult",
     "ValidationResult",
     "calibrate",
     "evaluate",
@@ -29,6 +30,7 @@ NAMES = {
     "pack",
     "quantize",
     "run",
+    "tune",
     "validate",
 }
 

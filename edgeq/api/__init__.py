@@ -7,10 +7,16 @@ from edgeq.api.optimizing import optimize
 from edgeq.api.packing import Packed, pack
 from edgeq.api.quantize_pass import QuantizePass
 from edgeq.api.quantizing import quantize
-from edgeq.api.results import OptimizationResult, QuantizationResult, ValidationResult
+from edgeq.api.results import (
+    OptimizationResult,
+    QuantizationResult,
+    TuningResult,
+    ValidationResult,
+)
 from edgeq.api.running import DeviceFailure, devices, run, run_all, set_up
 from edgeq.api.scoring import Evaluated, evaluate
 from edgeq.api.tables import merge_tables
+from edgeq.api.tuning import tune
 from edgeq.api.validating import validate
 from edgeq.calibration.table import CalibrationTable, load_table
 from edgeq.device.result import DeviceResult
@@ -26,6 +32,7 @@ __all__ = [
     "Packed",
     "QuantizationResult",
     "QuantizePass",
+    "TuningResult",
     "ValidationResult",
     "calibrate",
     "devices",
@@ -40,5 +47,6 @@ __all__ = [
     "run",
     "run_all",
     "set_up",
+    "tune",
     "validate",
 ]

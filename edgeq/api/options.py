@@ -108,7 +108,7 @@ def resolve_options(
     in_blocks = resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data)
     profile = target_named(target)
     if scheme in DATA_FREE_SCHEMES:
-        _require_operators(profile, scheme, in_blocks)
+        require_operators(profile, scheme, in_blocks)
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
@@ -176,7 +176,7 @@ def resolve_recipe(
     return chosen.with_changes(steps=taken)
 
 
-def _require_operators(target: TargetProfile, scheme: str, blocks: BlockScheme | None) -> None:
+def require_operators(target: TargetProfile, scheme: str, blocks: BlockScheme | None) -> None:
     """Refuse to write operators of onnxruntime for a program that has none of them."""
     standard = scheme == "fp16" or (blocks is not None and blocks.format == STANDARD)
     if not (standard or target.contrib_operators):

@@ -198,18 +198,15 @@ def _quantized(
 ) -> Work:
     """Quantize what was calibrated."""
     ground, collection = calibrated.ground, calibrated.collection
-    calibrators = calibrators_for(options.recipe.calibrator)
     with stages.stage("quantize"):
-        macs = count_macs(ground.prepared.model, collection.kept[0])
-        measured, learning, others = _divided(collection.kept, _measured_samples(macs))
-        workshop = Workshop(
-            ground.prepared.model, ground.loaded.model, options.target, options.recipe,
-            collection, calibrators, measured, learning, others, threads=options.threads,
-        )  # fmt: skip
+        workshop, macs = open_workshop(calibrated, options)
         found = search(
-            workshop, tuple(calibrators), shares(macs), falls_back=not options.has_budget
+            workshop,
+            tuple(calibrators_for(options.recipe.calibrator)),
+            shares(macs),
+            falls_back=not options.has_budget,
         )
-    if _tunes_latency(options):
+    if tunes_latency(options):
         with stages.stage("tune"):
             hastened = hasten(workshop, found.best, shares(macs))
             found = replace(found, best=hastened.best, notes=(*found.notes, *hastened.notes))
@@ -225,7 +222,22 @@ def _quantized(
     )  # fmt: skip
 
 
-def _tunes_latency(options: Options) -> bool:
+def open_workshop(
+    calibrated: Calibrated, options: Options
+) -> tuple[Workshop, Mapping[str, int | None]]:
+    """What builds and measures candidates, and the multiply-accumulates of each compute node."""
+    ground, collection = calibrated.ground, calibrated.collection
+    macs = count_macs(ground.prepared.model, collection.kept[0])
+    measured, learning, others = _divided(collection.kept, _measured_samples(macs))
+    workshop = Workshop(
+        ground.prepared.model, ground.loaded.model, options.target, options.recipe,
+        collection, calibrators_for(options.recipe.calibrator), measured, learning, others,
+        threads=options.threads,
+    )  # fmt: skip
+    return workshop, macs
+
+
+def tunes_latency(options: Options) -> bool:
     """Whether times measured here mean anything to the target, and are to decide."""
     here = options.target.times_on(platform.machine())
     return here and options.latency_tuning and options.recipe.search

@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import ValidationFailed
+from edgeq.errors import RecipeError, ValidationFailed, nearest
 from edgeq.graph import saver
 from edgeq.report import html
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import onnx_ir as ir
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.report import Report
     from edgeq.report.details import Details
+    from edgeq.report.frontier import FrontierReport
     from edgeq.report.optimization import OptimizationReport
+    from edgeq.validation.points import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +143,79 @@ class OptimizationResult:
             ModelError: The file cannot be written.
         """
         return saver.save(self.model, path)
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """The models that were made of one original, and which of them are worth having.
+
+    Attributes:
+        report: What was made and measured.
+        made: Name of a point -> its model, and the recipe that makes it again with its scheme.
+    """
+
+    report: FrontierReport
+    made: Mapping[str, tuple[ir.Model, Recipe]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether a point keeps to the limit, where there is one."""
+        return self.report.passed
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All models, fp32 first."""
+        return self.report.points
+
+    @property
+    def frontier(self) -> tuple[Point, ...]:
+        """Those that no other one beats in score, time and size at once."""
+        return self.report.frontier
+
+    @property
+    def chosen(self) -> Point | None:
+        """The one that was picked; None without a limit, or where none keeps to it."""
+        return next((each for each in self.points if each.name == self.report.chosen), None)
+
+    def model(self, name: str | None = None) -> ir.Model:
+        """The model of a point; see :meth:`save`."""
+        return self._named(name)[0]
+
+    def recipe(self, name: str | None = None) -> Recipe:
+        """What makes the model of a point without searching; see :meth:`save`."""
+        return self._named(name)[1]
+
+    def json(self) -> str:
+        """The report as JSON text, for programs."""
+        return self.report.to_json() + "\n"
+
+    def html(self, command: str | None = None) -> str:
+        """The report as one HTML file; see :meth:`QuantizationResult.html`."""
+        return html.render_frontier(self.report.to_dict(), command)
+
+    def save(self, path: str | os.PathLike[str], name: str | None = None) -> SavedModel:
+        """Write the model of a point, whole or not at all.
+
+        Args:
+            path: The file to write; never the one the original came from.
+            name: Of the point; None for the one that was picked.
+
+        Raises:
+            ValidationFailed: None was picked.
+            RecipeError: There is no such point, or it is the original.
+            ModelError: The file cannot be written.
+        """
+        return saver.save(self.model(name), path)
+
+    def _named(self, name: str | None) -> tuple[ir.Model, Recipe]:
+        wanted = self.report.chosen if name is None else name
+        if wanted is None:
+            reason = "there was no limit to pick by"
+            if self.report.limit is not None:
+                reason = self.report.limit.reason
+            raise ValidationFailed(reason, remedy="Name a point, or give a limit that can be kept")
+        if wanted not in self.made:
+            raise RecipeError(
+                f"no model is called {wanted!r}", where="name", remedy=nearest(wanted, self.made)
+            )
+        return self.made[wanted]

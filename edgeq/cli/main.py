@@ -25,6 +25,7 @@ from edgeq.cli.pack import pack
 from edgeq.cli.quantize import quantize
 from edgeq.cli.run import run
 from edgeq.cli.table import table
+from edgeq.cli.tune import tune
 from edgeq.cli.validate import validate
 from edgeq.errors import EdgeqError, nearest
 from edgeq.report.text import printable
@@ -123,6 +124,7 @@ def _see_help(error: click.UsageError) -> str:
     cls=Program,
     commands=[
         quantize,
+        tune,
         optimize,
         calibrate,
         table,

@@ -19,6 +19,8 @@ TITLES = {
     "calibrate": "Calibrating",
     "quantize": "Quantizing",
     "refine": "Refining",
+    "tune": "Looking for what is faster",
+    "frontier": "Scoring and timing",
     "budget": "Searching within the budget",
     "validate": "Comparing the outputs",
     "diagnose": "Looking for what costs accuracy",
