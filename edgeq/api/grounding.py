@@ -114,6 +114,8 @@ def lay_ground(
     annotations = annotate(prepared.model, target, recipe)
     refuse_unreachable(prepared.model, annotations.decisions, target)
     specs = annotations.ranged()
+    if specs:
+        specs |= annotations.spared()
     if target.executable_here:
         # Whether bridges are crossed shows later; by then their ranges are wanted.
         crossing = bridges(prepared.model, target)

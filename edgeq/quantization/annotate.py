@@ -71,6 +71,22 @@ class Annotations:
             if isinstance(ref, ValueRef) and isinstance(spec, QuantSpec)
         }
 
+    def spared(self) -> dict[ValueRef, QuantSpec]:
+        """Values that need no range while their maker is in integers, and one if it is left float.
+
+        Those are what the definition of an operator bounds, and what is looked up in a constant.
+        """
+        found: dict[ValueRef, QuantSpec] = {}
+        for ref, spec in self.specs.items():
+            if not isinstance(ref, ValueRef):
+                continue
+            if isinstance(spec, FixedSpec):
+                found[ref] = QuantSpec(spec.dtype, spec.symmetric)
+            elif isinstance(spec, SharedSpec) and isinstance(spec.source, EdgeRef):
+                source = self.specs[spec.source]
+                found |= {ref: source} if isinstance(source, QuantSpec) else {}
+        return found
+
 
 def annotate(
     model: ir.Model,

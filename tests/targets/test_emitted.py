@@ -213,6 +213,19 @@ def test_rows_looked_up_in_a_table_share_its_numbers():
     assert found.sqnr() > 25
 
 
+def test_what_needs_no_range_is_observed_for_the_case_that_its_maker_is_left_float():
+    from edgeq.quantization.annotate import annotate
+    from edgeq.types import QuantSpec, QuantType, ValueRef
+
+    text = """n (int64[3] i) => (float[3,2] z) {
+      [g] y = Gather(t, i) [s] u = Softmax(y) [m] z = MatMul(u, w) }"""
+    model = graphs.build(text, t=graphs.numbers(1, 8, 4), w=graphs.numbers(2, 4, 2))
+    found = annotate(model, target_named("edge-generic"), Recipe())
+    assert found.spared() == dict.fromkeys(
+        (ValueRef("y"), ValueRef("u")), QuantSpec(QuantType.INT8)
+    )
+
+
 def test_integers_that_are_moved_are_left_alone():
     text = """n (int64[2,3] i, float[1,4] x) => (int64[6] j, float[1,4] z) {
       [r] j = Reshape(i, s) [m] z = Gemm(x, w) }"""
