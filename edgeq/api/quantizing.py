@@ -101,8 +101,8 @@ def quantize(
         weight_format: ``operator``: onnxruntime's MatMulNBits and GatherBlockQuantized. ``qdq``:
             DequantizeLinear of the ONNX standard.
         layer_bits: Other bits for the weights of some nodes, by pattern of their names.
-        target_bits: Bits a weight on average, scales included: 8, 4 and 2 bits are mixed to reach
-            them, more for the matrices that suffer most.
+        target_bits: Bits a weight on average, scales included: beside the bits of the scheme
+            wider ones are used, for the matrices that suffer most.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.

@@ -124,7 +124,7 @@ class _Request:
     "--target-bits",
     type=float,
     metavar="BITS",
-    help="w8, w4, w2: bits a weight on average, scales included; 8, 4 and 2 are mixed to reach it.",
+    help="w8, w4, w2: bits a weight on average, scales included; wider where it helps most.",
 )
 @options.target_option
 @click.option(

@@ -130,7 +130,10 @@ def _mixed(tables: Sequence[Table], scheme: BlockScheme, moments: Moments | None
     """Bits of every matrix under the budget; empty without one."""
     if scheme.target_bits is None:
         return {}
-    allowed = STANDARD_BITS if scheme.format == STANDARD else BITS
+    stored = STANDARD_BITS if scheme.format == STANDARD else BITS
+    # Nothing under the width of the scheme: what a layer in 2 bits costs at the far end of a model
+    # is more than its own error tells.
+    allowed = [bits for bits in stored if bits >= scheme.bits]
     choices: dict[str, Sequence[Width]] = {}
     for table in tables:
         asked = scheme.asked(table)

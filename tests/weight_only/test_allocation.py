@@ -51,7 +51,7 @@ def three_layers():
 
 
 def test_bits_go_where_they_help_and_the_mean_is_kept():
-    result = edgeq.quantize(three_layers(), scheme="w4", target_bits=5.2, validate=False, threads=1)
+    result = edgeq.quantize(three_layers(), scheme="w2", target_bits=5.2, validate=False, threads=1)
     bits = {row.nodes[0]: row.bits for row in result.report.blocks}
     assert bits == {"a": 2, "b": 8, "c": 2}
     stored = sum(row.bytes for row in result.report.blocks)
@@ -60,7 +60,7 @@ def test_bits_go_where_they_help_and_the_mean_is_kept():
 
 def test_bits_that_are_told_stay():
     result = edgeq.quantize(
-        three_layers(), scheme="w4", target_bits=5.2, layer_bits={"a": 4}, validate=False, threads=1
+        three_layers(), scheme="w2", target_bits=5.2, layer_bits={"a": 4}, validate=False, threads=1
     )
     assert result.report.blocks[0].bits == 4
 
@@ -69,3 +69,9 @@ def test_bits_that_are_told_stay():
 def test_means_out_of_reach_are_refused(bits):
     with pytest.raises(RecipeError, match="between 2 and 9"):
         edgeq.quantize("missing.onnx", scheme="w4", target_bits=bits)
+
+
+def test_nothing_is_narrower_than_the_scheme():
+    result = edgeq.quantize(three_layers(), scheme="w4", target_bits=6.6, validate=False, threads=1)
+    bits = {row.nodes[0]: row.bits for row in result.report.blocks}
+    assert bits == {"a": 4, "b": 8, "c": 4}
