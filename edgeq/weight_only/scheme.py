@@ -43,7 +43,7 @@ class BlockScheme:
         symmetric: Whether zero points are left out.
         format: ``operator`` or ``qdq``.
         layer_bits: Patterns of node names and the bits of their weights, the first match counts.
-        target_bits: Bits a weight on average, scales included: wider ones are mixed in to reach them.
+        target_bits: Bits a weight on average, scales included: wider ones are mixed in.
         learns: Whether what layers read is gathered where there is data.
     """
 
