@@ -14,6 +14,8 @@ from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, loa
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import target_named
 from edgeq.tuning.budget import Limits
+from edgeq.tuning.costs_file import read_costs
+from edgeq.tuning.given import GivenCosts
 from edgeq.validation.verdict import DEFAULT, Thresholds, parse_drop
 from edgeq.weight_only.scheme import STANDARD
 from edgeq.weight_only.standard import STANDARD_OPSET
@@ -40,7 +42,8 @@ class Options:
         limits: How long to search for a budget.
         scheme: Name of the scheme.
         blocks: How weights are stored in blocks, where the scheme does that.
-        latency_tuning: Whether measured times decide which nodes run in integers.
+        latency_tuning: Whether times decide which nodes run in integers.
+        costs: Those times, measured elsewhere; None to measure them here.
     """
 
     target: TargetProfile
@@ -54,6 +57,7 @@ class Options:
     scheme: str = "int8"
     blocks: BlockScheme | None = None
     latency_tuning: bool = True
+    costs: GivenCosts | None = None
 
     @property
     def has_budget(self) -> bool:
@@ -73,7 +77,7 @@ def resolve_options(
     max_drop: str | float | None, evaluation: object, metric: str | None,
     max_trials: int | None = None, time_limit: float | None = None,
     skip_steps: Sequence[str] = (), blocks: BlockChoice | None = None, *, has_data: bool = True,
-    latency_tuning: bool = True,
+    latency_tuning: bool = True, costs: Sequence[str | Path] = (),
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -119,7 +123,34 @@ def resolve_options(
     return Options(
         profile, chosen, threads, validate, thresholds, evaluation, metric,
         limits, scheme, in_blocks, latency_tuning,
+        _given_costs(costs, scheme, chosen, latency_tuning=latency_tuning),
     )  # fmt: skip
+
+
+def _given_costs(
+    files: Sequence[str | Path], scheme: str, recipe: Recipe, *, latency_tuning: bool
+) -> GivenCosts | None:
+    """What the files tell; None without files.
+
+    Raises:
+        RecipeError: One cannot be read, or nothing would be decided by them.
+    """
+    if not files:
+        return None
+    why = None
+    if scheme in DATA_FREE_SCHEMES:
+        why = f"scheme {scheme} places nothing by times"
+    elif not latency_tuning:
+        why = "times are not to decide (--no-latency-tuning)"
+    elif not recipe.search:
+        why = "the recipe has nothing searched for"
+    if why is not None:
+        raise RecipeError(
+            f"{why}, and costs are times",
+            where="--costs",
+            remedy="Leave one of the two out",
+        )
+    return GivenCosts(tuple(read_costs(file) for file in files))
 
 
 def resolve_recipe(

@@ -23,7 +23,9 @@ from edgeq.quantization.ranges import calibrators_for
 from edgeq.recipe import DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
+from edgeq.tuning.costs_file import require_same_model
 from edgeq.tuning.default import search
+from edgeq.tuning.given import hasten_by
 from edgeq.tuning.speed import hasten
 from edgeq.tuning.workshop import Workshop
 from edgeq.validation.coverage import count_macs, shares
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.tuning.budget import BudgetSearch
     from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.speed import Hastened
     from edgeq.types import Sample
     from edgeq.validation.verdict import Score
 
@@ -77,6 +80,7 @@ def quantize(
     skip_steps: Sequence[str] = (),
     validate: bool = True,
     latency_tuning: bool = True,
+    costs: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> QuantizationResult:
     """Quantize a model, run the result, and say how close and how fast it is.
@@ -124,6 +128,9 @@ def quantize(
             thresholds. It is run on samples in any case.
         latency_tuning: Whether to let measured times decide which operators between integer layers
             run in integers, and which layers stay float; where the target is this machine.
+        costs: Files of times that decide in place of measuring, for a target that is another
+            machine, too: what ``edgeq tune --save-costs`` wrote, or profiles of ``edgeq run`` of
+            the float model and of the int8 model made of it without latency tuning.
         progress: Listens to the run.
 
     Returns:
@@ -137,6 +144,7 @@ def quantize(
         evaluation_data, metric, max_trials, time_limit, skip_steps,
         BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}, target_bits),
         has_data=calibration_data is not None, latency_tuning=latency_tuning,
+        costs=costs,
     )  # fmt: skip
     listener = progress or Silent()
     stages = Stages(listener)
@@ -146,6 +154,7 @@ def quantize(
     _require_one_source(calibration_data, calibration_table, max_samples)
     with stages.stage("load"):
         loaded = load(model)
+        require_fitting_costs(options, loaded.sha256)
         evaluation = open_evaluation(loaded.model, options)
     if calibration_table is None:
         calibrated = calibrated_from_data(
@@ -208,7 +217,7 @@ def _quantized(
         )
     if tunes_latency(options):
         with stages.stage("tune"):
-            hastened = hasten(workshop, found.best, shares(macs))
+            hastened = hastened_as_asked(workshop, found.best, shares(macs), options)
             found = replace(found, best=hastened.best, notes=(*found.notes, *hastened.notes))
     budget = None
     if options.has_budget and evaluation is not None:
@@ -238,9 +247,28 @@ def open_workshop(
 
 
 def tunes_latency(options: Options) -> bool:
-    """Whether times measured here mean anything to the target, and are to decide."""
-    here = options.target.times_on(platform.machine())
-    return here and options.latency_tuning and options.recipe.search
+    """Whether there are times that mean anything to the target, and they are to decide."""
+    known = options.costs is not None or options.target.times_on(platform.machine())
+    return known and options.latency_tuning and options.recipe.search
+
+
+def hastened_as_asked(
+    workshop: Workshop, start: Candidate, prices: Mapping[str, float], options: Options
+) -> Hastened:
+    """What is faster than a candidate: by given costs, or as measured here."""
+    if options.costs is not None:
+        return hasten_by(workshop, start, prices, options.costs)
+    return hasten(workshop, start, prices)
+
+
+def require_fitting_costs(options: Options, sha256: str) -> None:
+    """Refuse costs of another model.
+
+    Raises:
+        RecipeError: They are of another one, or tell of one side only.
+    """
+    if options.costs is not None:
+        require_same_model(options.costs.files, sha256)
 
 
 def _within_budget(

@@ -152,10 +152,12 @@ class TuningResult:
     Attributes:
         report: What was made and measured.
         made: Name of a point -> its model, and the recipe that makes it again with its scheme.
+        costs: The document of a costs file, where costs were asked for.
     """
 
     report: FrontierReport
     made: Mapping[str, tuple[ir.Model, Recipe]]
+    costs: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -192,6 +194,18 @@ class TuningResult:
     def html(self, command: str | None = None) -> str:
         """The report as one HTML file; see :meth:`QuantizationResult.html`."""
         return html.render_frontier(self.report.to_dict(), command)
+
+    def costs_json(self) -> str:
+        """What each node takes in float and in integers, for ``--costs``.
+
+        Raises:
+            RecipeError: Nobody asked for it.
+        """
+        if self.costs is None:
+            raise RecipeError(
+                "costs were not kept", where="keep_costs", remedy="Call tune(keep_costs=True)"
+            )
+        return self.costs
 
     def save(self, path: str | os.PathLike[str], name: str | None = None) -> SavedModel:
         """Write the model of a point, whole or not at all.

@@ -11,7 +11,7 @@ from edgeq.api.evaluating import Evaluation
 from edgeq.api.grounding import PROOF_SAMPLES, load
 from edgeq.api.measuring import time_shares
 from edgeq.api.options import resolve_options
-from edgeq.api.quantizing import open_workshop
+from edgeq.api.quantizing import hastened_as_asked, open_workshop, require_fitting_costs
 from edgeq.api.results import TuningResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.api.tuned import SCHEMES, Bench, in_scheme, of_candidate
@@ -22,12 +22,15 @@ from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for
 from edgeq.report.document import ModelFacts
 from edgeq.report.frontier import FrontierReport, LimitRow
+from edgeq.tuning.costs_file import costs_text
 from edgeq.tuning.default import search
 from edgeq.tuning.frontier import Figures, dominators
+from edgeq.tuning.given import Predictor
 from edgeq.tuning.limits import DROP, LATENCY, SIZE, Limit, parse_limit, pick
 from edgeq.tuning.rungs import Ladder
-from edgeq.tuning.speed import hasten
+from edgeq.tuning.speed import profiled_costs
 from edgeq.validation.coverage import shares
+from edgeq.validation.points import PointTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
     from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.costs import Costs
     from edgeq.tuning.workshop import Workshop
     from edgeq.validation.points import Point
 
@@ -66,6 +70,8 @@ def tune(
     threads: int = 0,
     seed: int | None = None,
     skip_steps: Sequence[str] = (),
+    costs: Sequence[str | Path] = (),
+    keep_costs: bool = False,
     progress: Progress | None = None,
 ) -> TuningResult:
     """Make many models of one, and find those that none of the others beats in everything.
@@ -94,6 +100,9 @@ def tune(
         threads: Threads of onnxruntime; 0 lets it choose, and times one.
         seed: Seed of the sample of the data that is kept.
         skip_steps: Names of recovery steps not to try.
+        costs: Files of times that decide in place of measuring, as for :func:`edgeq.quantize`. The
+            times of all models are then what these predict, and there are int8 models only.
+        keep_costs: Whether to profile what each node takes, for :meth:`TuningResult.costs_json`.
         progress: Listens to the run.
 
     Returns:
@@ -111,20 +120,22 @@ def tune(
         )
     options = resolve_options(
         "int8", target, calibrator, recipe, exclude, threads, seed, True, None, evaluation_data,
-        metric, None, None, skip_steps,
+        metric, None, None, skip_steps, costs=costs,
     )  # fmt: skip
     _require_search(options)
     listener = progress or Silent()
     stages = Stages(listener)
     with stages.stage("load"):
         loaded = load(model)
+        require_fitting_costs(options, loaded.sha256)
         evaluation = Evaluation(evaluation_data, metric, loaded.model, threads=options.threads)
     calibrated = calibrated_from_data(
         loaded, calibration_data, options.target, options.recipe, stages, listener,
         max_samples=max_samples, threads=options.threads,
     )  # fmt: skip
-    maker = _Maker(calibrated, options, stages, listener)
-    bench = Bench(calibrated, evaluation, options)
+    maker = _Maker(calibrated, options, stages, listener, keep_costs)
+    predict = maker.predicted if options.costs is not None else None
+    bench = Bench(calibrated, evaluation, options, predict)
     points, made = _run(maker, bench, max_points, stages, listener)
     return _result(calibrated, options, maker, points, made, limit, stages)
 
@@ -151,11 +162,11 @@ def _require_search(options: Options) -> None:
             where="search = false",
             remedy="Leave it out of the recipe, or run edgeq quantize with it",
         )
-    if not options.target.times_on(platform.machine()):
+    if options.costs is None and not options.target.times_on(platform.machine()):
         raise RecipeError(
             f"times of target {options.target.name} cannot be measured on {platform.machine()}",
             where="--target",
-            remedy="Take a target that runs here",
+            remedy="Take a target that runs here, or give times of its own with --costs",
         )
 
 
@@ -167,7 +178,10 @@ class _Maker:
     options: Options
     stages: Stages
     progress: Progress
+    keep_costs: bool
     notes: tuple[str, ...] = ()
+    costs: Costs | None = None
+    predictor: Predictor | None = None
 
     def models(self, count: int) -> Iterator[Made]:
         """So many at most."""
@@ -176,7 +190,8 @@ class _Maker:
             names = tuple(calibrators_for(self.options.recipe.calibrator))
             found = search(workshop, names, shares(macs))
         with self.stages.stage("tune"):
-            fast = hasten(workshop, found.best, shares(macs))
+            fast = hastened_as_asked(workshop, found.best, shares(macs), self.options)
+            self._price(workshop, found.best)
         self.notes = (*self.notes, *found.notes, *fast.notes)
         starts = {"int8": (fast.best, _DEFAULT)}
         if fast.best is not found.best:
@@ -189,7 +204,26 @@ class _Maker:
             yield made
         yield from self._ladders(workshop, starts, left)
 
+    def _price(self, workshop: Workshop, start: Candidate) -> None:
+        """Keep what nodes take, where that is asked for or decides."""
+        if self.options.costs is not None:
+            self.costs = self.options.costs.costs(workshop, start)
+            self.predictor = Predictor(workshop, start, self.costs)
+        elif self.keep_costs:
+            self.costs = profiled_costs(workshop, start)
+
+    def predicted(self, candidate: Candidate | None) -> PointTime:
+        """What given costs say of a candidate, or of the original."""
+        if self.predictor is None:
+            raise ValueError("there are no costs yet")
+        whole = self.predictor.original_us()
+        spent = whole if candidate is None else self.predictor.microseconds(candidate)
+        return PointTime(spent / 1e3, whole / 1e3, spent / whole, 0, predicted=True)
+
     def _schemes(self, count: int) -> Iterator[Made]:
+        if self.options.costs is not None:
+            self.notes = (*self.notes, "Costs tell of int8 only: other schemes were left out")
+            return
         for scheme in SCHEMES[: max(count, 0)]:
             with self.stages.stage("quantize"):
                 made = in_scheme(scheme, self.calibrated, self.options, self.progress)
@@ -241,11 +275,12 @@ def _run(
     maker: _Maker, bench: Bench, count: int, stages: Stages, progress: Progress
 ) -> tuple[list[Point], dict[str, Made]]:
     """Make and measure, fp32 first."""
-    with stages.stage("frontier"):
-        points = [bench.original()]
+    points: list[Point] = []
     models: dict[str, Made] = {}
     for made in maker.models(count - 1):
         with stages.stage("frontier"):
+            # Given costs are known once there is a candidate that they are of.
+            points += [] if points else [bench.original()]
             points.append(bench.point(made))
         models[made.name] = made
         progress.samples(len(points), count)
@@ -286,7 +321,7 @@ def _result(
         },
         limit=row,
         chosen=chosen,
-        costs=None,
+        costs=None if options.costs is None else options.costs.told,
         timings=stages.seconds,
         peak_rss_mb=peak_rss_mb(),
         notes=tuple(
@@ -303,4 +338,19 @@ def _result(
         environment=environment(),
     )
     made = {name: (each.model, each.recipe) for name, each in models.items()}
-    return TuningResult(report, made)
+    return TuningResult(report, made, _costs_text(maker, options, loaded.sha256))
+
+
+def _costs_text(maker: _Maker, options: Options, sha256: str) -> str | None:
+    """The document of a costs file; None where costs were neither measured nor given."""
+    if maker.costs is None:
+        return None
+    measured_on: dict[str, object] = {
+        "device": "this machine",
+        "machine": platform.machine(),
+        "runtime": f"onnxruntime {environment()['onnxruntime']}",
+        "threads": options.threads or 1,
+    }
+    if options.costs is not None:
+        measured_on = {"device": options.costs.told}
+    return costs_text(maker.costs, sha256, measured_on)

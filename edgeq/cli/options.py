@@ -95,3 +95,11 @@ max_drop_option = click.option(
     metavar="X",
     help="Allowed loss of the metric: 0.5% of the fp32 score, or a number in its own unit.",
 )
+costs_option = click.option(
+    "--costs",
+    type=PATH,
+    multiple=True,
+    metavar="FILE.json",
+    help="Place layers by these times in place of measuring: what tune --save-costs or "
+    "run --profile wrote. Repeatable.",
+)

@@ -63,6 +63,7 @@ class _Request:
     report: tuple[Path, ...]
     no_validate: bool
     no_latency_tuning: bool
+    costs: tuple[Path, ...]
     quiet: bool
     as_json: bool
 
@@ -179,6 +180,7 @@ class _Request:
     is_flag=True,
     help="Do not let times measured here decide what runs in integers.",
 )
+@options.costs_option
 @click.option("--no-validate", is_flag=True, help="Do not judge coverage, closeness and speed.")
 @options.quiet_option
 @options.json_option("the report")
@@ -230,7 +232,8 @@ def _check(request: _Request) -> None:
             remedy="Leave it out, or make another table with edgeq calibrate --seed",
         )
     named = (
-        request.model, request.recipe, request.calib, request.calib_table, request.evaluation
+        request.model, request.recipe, request.calib, request.calib_table, request.evaluation,
+        *request.costs,
     )  # fmt: skip
     reads = [Path(each) for each in named if each is not None]
     # Where the model's own folder is missing, loading tells it better.
@@ -289,6 +292,7 @@ def _quantize(request: _Request) -> QuantizationResult:
             skip_steps=request.skip_step,
             validate=not request.no_validate,
             latency_tuning=not request.no_latency_tuning,
+            costs=request.costs,
             progress=progress,
         )
 

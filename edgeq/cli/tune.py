@@ -39,6 +39,8 @@ class _Request:
     recipe: Path | None
     exclude: tuple[str, ...]
     skip_step: tuple[str, ...]
+    costs: tuple[Path, ...]
+    save_costs: Path | None
     max_samples: int | None
     threads: int
     seed: int | None
@@ -104,6 +106,13 @@ class _Request:
     metavar="NAME",
     help="A recovery step not to try; see edgeq list steps. Repeatable.",
 )
+@options.costs_option
+@click.option(
+    "--save-costs",
+    type=options.PATH,
+    metavar="FILE.json",
+    help="Write what each node takes in float and in integers, for --costs.",
+)
 @options.max_samples_option
 @options.threads_option
 @options.seed_option
@@ -130,6 +139,8 @@ def tune(**given: Any) -> None:
     result = _tune(request)
     saved = _save(request, result)
     write_reports(request.report, result)
+    if request.save_costs is not None:
+        write_text(request.save_costs, result.costs_json())
     if request.as_json:
         show_json(result.report.to_dict())
     elif not request.quiet:
@@ -153,12 +164,15 @@ def _check(request: _Request) -> None:
                 remedy="Give --max-drop, --max-latency or --max-size, too",
             )
     named = (request.model, request.recipe, request.calib, request.evaluation)
-    files = [Path(each) for each in named if each is not None]
+    files = [Path(each) for each in (*named, *request.costs) if each is not None]
     if request.output is not None:
         check_output(request.output, "-o", files)
         files.append(request.output)
     for file in request.report:
         check_report(file, files)
+    if request.save_costs is not None:
+        check_output(request.save_costs, "--save-costs", [*files, *request.report])
+        files.append(request.save_costs)
     if request.save_recipe is not None:
         check_output(request.save_recipe, "--save-recipe", [*files, *request.report])
 
@@ -184,6 +198,8 @@ def _tune(request: _Request) -> TuningResult:
             threads=request.threads,
             seed=request.seed,
             skip_steps=request.skip_step,
+            costs=request.costs,
+            keep_costs=request.save_costs is not None,
             progress=progress,
         )
 

@@ -122,6 +122,7 @@ class DeviceResult:
         peak_memory_mb: Largest resident size in MB; None where nobody tells.
         reference: The float original, where it is in the pack.
         notes: What else to know, sentences without a final period.
+        model_sha256: Of the model as it was packed, its external data included.
     """
 
     device: str
@@ -135,6 +136,7 @@ class DeviceResult:
     peak_memory_mb: float | None = None
     reference: ReferenceResult | None = None
     notes: tuple[str, ...] = field(default=())
+    model_sha256: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -176,6 +178,7 @@ class DeviceResult:
         nodes = self.nodes or ()
         return {
             "schema": SCHEMA,
+            **({} if self.model_sha256 is None else {"model": {"sha256": self.model_sha256}}),
             "device": self.device,
             "emulated": self.emulated,
             "runtime": dict(self.runtime),

@@ -84,7 +84,9 @@ def _runs(
     document = _brought_back(device, folder, scratch, done)
     if "error" in document:
         raise _refused(device, checked, str(document["error"]))
-    return _parsed(device, lambda: result_of(device, document))
+    result = _parsed(device, lambda: result_of(device, document))
+    sha256 = checked.manifest["model"].get("sha256")
+    return replace(result, model_sha256=sha256 if isinstance(sha256, str) else None)
 
 
 def _answers(

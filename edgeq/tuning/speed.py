@@ -73,9 +73,9 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
     best, notes = start, []
     if sum(spent.microseconds for spent in clock.profile(start.model)) < _LEAST_US:
         return Hastened(start)
-    for choice in _bridged(workshop, start):
+    for choice in bridged_choices(workshop, start):
         attempt = workshop.build(choice, like=start, same_weights=True)
-        if _is_close_enough(attempt, start):
+        if is_close_enough(attempt, start):
             gain = clock.speedup(best, attempt)
             if gain > NOTICEABLE:
                 count = len(choice.integer_for_speed)
@@ -93,13 +93,13 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
     return Hastened(placed, tuple(notes))
 
 
-def _is_close_enough(attempt: Candidate, start: Candidate) -> bool:
+def is_close_enough(attempt: Candidate, start: Candidate) -> bool:
     """Whether bridges cost little, and nothing that had to be won back."""
     enough_db = min(start.sqnr_db, FAR_OFF_DB)
     return attempt.typical_db >= start.typical_db - BEARABLE_DB and attempt.sqnr_db >= enough_db
 
 
-def _bridged(workshop: Workshop, start: Candidate) -> Iterator[Choice]:
+def bridged_choices(workshop: Workshop, start: Candidate) -> Iterator[Choice]:
     """The candidate with ever fewer bridges; gates of their own input cost least."""
     model = start.floats.model
     everything = bridges(model, workshop.target)
@@ -131,18 +131,16 @@ def _placed(
 ) -> tuple[Candidate, float]:
     """The candidate with the layers in float that are faster so, and how much faster it is."""
     model = start.floats.model
-    named = [v.name for n in nodes(model) for v in (*n.inputs, *n.outputs) if v is not None]
-    shapes = value_shapes(model, clock.samples[0], {name for name in named if name})
-    elements, floating = elements_of(shapes), clock.profile(model)
+    elements, floating = elements_in(workshop, start), clock.profile(model)
     best, gain, costs = start, 1.0, None
     for _ in range(_ROUNDS):
         mixed = clock.profile(best.model)
-        inside = _inside(best)
+        inside = in_integers(best)
         costs = measured_costs(model, best.model, floating, mixed, inside, elements, costs)
-        slow = _slow(workshop, start, costs, prices)
+        slow = slow_layers(workshop, start, costs, prices)
         if slow == best.choice.float_for_speed.keys():
             break
-        reasons = {name: _reason(name, costs) for name in sorted(slow)}
+        reasons = {name: reason_for_float(name, costs) for name in sorted(slow)}
         choice = replace(start.choice, float_for_speed=reasons)
         attempt = workshop.build(choice, like=start, same_weights=True)
         faster = clock.speedup(best, attempt)
@@ -152,11 +150,11 @@ def _placed(
     return best, gain
 
 
-def _slow(
+def slow_layers(
     workshop: Workshop, start: Candidate, costs: Costs, prices: Mapping[str, float]
 ) -> frozenset[str]:
     """The layers to leave float while most of the arithmetic stays in integers."""
-    annotations, inside = workshop.annotations(start), _inside(start)
+    annotations, inside = workshop.annotations(start), in_integers(start)
     whole = sum(prices.get(name, 0.0) for name in inside)
     total = sum(costs.floating.values())
     for times in _WORTH:
@@ -167,12 +165,44 @@ def _slow(
     return frozenset()
 
 
-def _inside(candidate: Candidate) -> frozenset[str]:
+def elements_in(workshop: Workshop, candidate: Candidate) -> dict[str, int]:
+    """Number of elements of each value of the float model."""
+    model = candidate.floats.model
+    named = [v.name for n in nodes(model) for v in (*n.inputs, *n.outputs) if v is not None]
+    return elements_of(value_shapes(model, workshop.samples[0], {name for name in named if name}))
+
+
+def profiled_costs(workshop: Workshop, start: Candidate) -> Costs:
+    """What each node takes on this machine, bridges in integers included.
+
+    Args:
+        workshop: Builds and measures.
+        start: A candidate without anything that was decided for speed.
+    """
+    clock, model = _Clock(workshop), start.floats.model
+    elements, floating = elements_in(workshop, start), clock.profile(model)
+    crossed = next(bridged_choices(workshop, start), None)
+    candidates = [start]
+    if crossed is not None:
+        candidates.insert(0, workshop.build(crossed, like=start, same_weights=True))
+    costs: Costs | None = None
+    for each in candidates:
+        mixed = clock.profile(each.model)
+        inside = in_integers(each)
+        costs = measured_costs(model, each.model, floating, mixed, inside, elements, costs)
+    if costs is None:
+        raise ValueError("nothing was profiled")
+    return costs
+
+
+def in_integers(candidate: Candidate) -> frozenset[str]:
+    """Names of the nodes that run in integers."""
     forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
     return frozenset(d.node for d in candidate.plan.decisions if d.form in forms)
 
 
-def _reason(name: str, costs: Costs) -> str:
+def reason_for_float(name: str, costs: Costs) -> str:
+    """Why a node stays float, with both of its times."""
     floating, integer = costs.floating.get(name), costs.integer.get(name)
     if floating is None or integer is None:
         return "it is faster in float"

@@ -75,7 +75,7 @@ def test_without_a_command_the_help_is_shown(run):
         (
             ["zzz"],
             "Known: calibrate, device, evaluate, export, inspect, list, optimize, pack, quantize, "
-            "run, table, validate",
+            "run, table, tune, validate",
         ),
         (["--jsn"], "no option '--jsn'"),
         (["quantize", "m.onnx", "--callib", "d"], "'--callib'. Did you mean '--calib'?"),

@@ -98,3 +98,54 @@ def test_a_target_that_is_not_timed_here_is_refused(run, net, data, refused):
 def test_a_recipe_that_searches_nothing_is_refused(run, net, data, refused, work):
     (work / "r.toml").write_text("search = false\n")
     refused(run("tune", net, *data, "--recipe", "r.toml"), "search")
+
+
+def test_costs_are_saved_and_decide_in_place_of_measuring(run, net, data, calib, work):
+    saved = run("tune", net, *data, "--max-points", 2, "--save-costs", "c.json", "-q")
+    assert (saved.exit_code, saved.stdout, saved.stderr) == (0, "", "")
+    costs = json.loads((work / "c.json").read_text())
+    assert (costs["schema"], costs["kind"]) == (1, "edgeq costs")
+    assert costs["integer_us"]
+    guided = run("tune", net, *data, "--max-points", 4, "--costs", "c.json", "--json")
+    assert guided.exit_code == 0, guided.stderr
+    document = json.loads(guided.stdout)
+    assert document["costs"].startswith("device this machine")
+    assert all(point["latency"]["predicted"] for point in document["points"])
+    assert {point["scheme"] for point in document["points"]} == {"fp32", "int8"}
+    far = ("--target", "arm64", "--costs", "c.json")
+    made = run("quantize", net, "--calib", calib, *far, "-o", "arm.onnx", "-q")
+    assert made.exit_code == 0, made.stderr
+
+
+def test_costs_of_another_model_are_refused(run, net, data, calib, refused, work):
+    assert run("tune", net, *data, "--max-points", 2, "--save-costs", "c.json").exit_code == 0
+    costs = json.loads((work / "c.json").read_text())
+    costs["model"]["sha256"] = "0" * 64
+    (work / "c.json").write_text(json.dumps(costs))
+    refused(run("tune", net, *data, "--costs", "c.json"), "--costs", "0000000000000000")
+    refused(run("quantize", net, "--calib", calib, "--costs", "c.json"), "this one has")
+
+
+@pytest.mark.parametrize("more", [("--no-latency-tuning",), ("--scheme", "dynamic")])
+def test_costs_that_decide_nothing_are_refused(run, net, calib, refused, more, work):
+    (work / "c.json").write_text("{}")
+    refused(run("quantize", net, "--calib", calib, "--costs", "c.json", *more), "--costs")
+
+
+def test_two_profiles_of_a_device_are_costs(run, net, calib, data, work):
+    plain = ("--no-latency-tuning", "-o", "plain.onnx", "-q")
+    assert run("quantize", net, "--calib", calib, *plain).exit_code == 0
+    costs = []
+    for name in ("net", "plain"):
+        packed = run("pack", f"{name}.onnx", "--data", calib, "-o", f"{name}.pack", "--samples", 2)
+        assert packed.exit_code == 0, packed.stderr
+        asked = ("--seconds", 0, "--profile", f"{name}.json", "-q")
+        done = run("run", "local", f"{name}.pack", *asked)
+        assert done.exit_code == 0, done.stderr
+        costs += ["--costs", f"{name}.json"]
+    kept = ("--max-points", 2, "--save-costs", "c.json", "--json")
+    tuned = run("tune", net, *data, *costs, *kept)
+    assert tuned.exit_code == 0, tuned.stderr
+    assert json.loads(tuned.stdout)["costs"].startswith("local, onnxruntime")
+    saved = json.loads((work / "c.json").read_text())
+    assert {"stem", "inner"} <= saved["floating_us"].keys() & saved["integer_us"].keys()
