@@ -151,6 +151,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "skip_steps": ("bias",),
         "validate": False,
         "latency_tuning": False,
+        "costs": (),
         "block_size": 64,
         "symmetric": False,
         "method": "rtn",
