@@ -191,3 +191,52 @@ def hostile():
         "budget": {**whole["budget"], "metric": HOSTILE[0]},
     }
     return given, details(HOSTILE, HOSTILE)
+
+
+def frontier(names=("fp32", "int8", "int8-float-3", "w8"), **changed):
+    """A report of ``edgeq tune``: the last model is beaten, the second is picked."""
+    made = [
+        _tuned(name, "fp32" if place == 0 else "int8", score=0.9 - 0.01 * place, place=place)
+        for place, name in enumerate(names)
+    ]
+    made[1]["chosen"] = True
+    made[-1] |= {"frontier": False, "dominated_by": names[1], "failures": ["output 'z': far off"]}
+    whole = document()
+    given = {
+        key: whole[key]
+        for key in ("schema", "verdict", "model", "target", "calibrator", "samples", "timings",
+                    "peak_rss_mb", "notes", "environment")
+    }  # fmt: skip
+    limit = {"kind": "max_drop", "amount": 0.05, "relative": True, "met": True}
+    return {
+        **given,
+        "metric": {"name": "top1", "fp32": 0.9, "higher_is_better": True},
+        "limit": {**limit, "reason": "int8 is the fastest of 3 that keep to the limit"},
+        "chosen": names[1],
+        "costs": None,
+        "points": made,
+        **changed,
+    }
+
+
+def _tuned(name, scheme, score, place):
+    ratio = (1.0, 0.4, 0.6, 1.1)[place % 4]
+    size = (1.0, 0.26, 0.3, 0.28)[place % 4]
+    return {
+        "name": name,
+        "made": name,
+        "scheme": scheme,
+        "score": score,
+        "drop": 0.9 - score,
+        "sqnr_db": None if place == 0 else 25.0,
+        "latency": {
+            "threads": 1, "median_ms": 10 * ratio, "fp32_ms": 10.0, "ratio": ratio,
+            "speedup": 1 / ratio, "predicted": False,
+        },
+        "size": {"bytes": int(1_000_000 * size), "ratio": size},
+        "layers": {"float": 0, "float_for_speed": 0, "integer_for_speed": 0},
+        "failures": [],
+        "frontier": True,
+        "dominated_by": None,
+        "chosen": False,
+    }  # fmt: skip

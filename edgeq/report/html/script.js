@@ -527,10 +527,112 @@ function planFilter(box) {
   box.replaceChildren(element("label", { class: "wide" }, "Search nodes", found, search), element("label", {}, "Runs", form));
 }
 
+// The frontier: every model that was made, by two of its three figures.
+function frontierPlot(box) {
+  const { points, metric, higher } = data.frontier;
+  const figures = {
+    time: ["time", "time of a run by that of fp32", (point) => `${words(point.time, 3)}\u00d7 the time of fp32 (${words(point.ms, 3)} ms)`],
+    size: ["size", "size by that of fp32", (point) => `${words(point.size, 3)}\u00d7 the size of fp32`],
+    score: ["score", metric, (point) => `${metric} ${words(point.score, 4)}`],
+  };
+  const views = { "time score": "score over time", "size score": "score over size", "time size": "size over time" };
+  const ranked = [...points].filter((point) => known(point.time)).sort((a, b) => a.time - b.time);
+  if (!ranked.length) return;
+  const stage = element("div", { class: "chart" });
+  let view = "time score", current = -1, place = null;
+
+  const say = (point) => [`${point.name}: ${point.made}`, ...Object.values(figures).map((each) => each[2](point)),
+    point.kind === "picked" ? "picked" : point.kind === "best" ? "on the frontier" : `${point.by} beats it`];
+
+  function span(key) {
+    const numbers = ranked.map((point) => point[key]).filter(known);
+    let low = Math.min(...numbers), high = Math.max(...numbers);
+    const wide = high - low || Math.abs(high) || 1;
+    low -= wide * 0.08;
+    high += wide * 0.08;
+    return [key === "score" ? low : Math.max(0, low), high];
+  }
+
+  function mark(index, speak) {
+    if (!place || index < 0) return;
+    place.marks.forEach((each) => each.classList.remove("current"));
+    current = index;
+    place.marks[index].classList.add("current");
+    place.svg.setAttribute("aria-valuenow", index + 1);
+    place.svg.setAttribute("aria-valuetext", say(ranked[index]).join(", "));
+    if (!speak) return;
+    const frame = place.marks[index].getBoundingClientRect();
+    showTip(say(ranked[index]), frame.left + frame.width / 2, frame.top);
+  }
+
+  function nearest(event) {
+    const far = place.marks.map((each) => {
+      const frame = each.getBoundingClientRect();
+      return Math.hypot(frame.left + frame.width / 2 - event.clientX, frame.top + frame.height / 2 - event.clientY);
+    });
+    return far.indexOf(Math.min(...far));
+  }
+
+  function pressed(event) {
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps)) return;
+    mark(Math.max(0, Math.min(ranked.length - 1, current + steps[event.key])), true);
+    event.preventDefault();
+  }
+
+  function draw(width) {
+    const [across, up] = view.split(" ");
+    const height = width < 500 ? 280 : 360;
+    const edge = { left: 58, right: 18, top: 24, bottom: 46 };
+    const [left, right] = span(across), [bottom, top] = span(up);
+    const turned = up === "score" && !higher;
+    const x = (value) => edge.left + (width - edge.left - edge.right) * (value - left) / (right - left);
+    const y = (value) => {
+      const part = known(value) ? (value - bottom) / (top - bottom) : 0;
+      return edge.top + (height - edge.top - edge.bottom) * (turned ? part : 1 - part);
+    };
+    const svg = drawn("svg", {
+      viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "slider", "aria-valuemin": 1, "aria-valuemax": ranked.length,
+      "aria-valuenow": Math.max(current, 0) + 1, "aria-label": `All models, ${views[view]}, from the fastest to the slowest`,
+    });
+    for (const value of steps(bottom, top, 6)) {
+      svg.append(drawn("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: y(value), y2: y(value) }));
+      svg.append(drawn("text", { x: edge.left - 6, y: y(value) + 4, "text-anchor": "end" }, words(value, 4)));
+    }
+    for (const value of steps(left, right, width < 500 ? 4 : 8)) {
+      svg.append(drawn("line", { class: "grid", x1: x(value), x2: x(value), y1: edge.top, y2: height - edge.bottom }));
+      svg.append(drawn("text", { x: x(value), y: height - edge.bottom + 16, "text-anchor": "middle" }, words(value, 3)));
+    }
+    svg.append(drawn("text", { x: 4, y: 12 }, figures[up][1]));
+    svg.append(drawn("text", { x: width - edge.right, y: height - 8, "text-anchor": "end" }, figures[across][1]));
+    const marks = ranked.map((point) => {
+      const made = drawn("circle", { class: `model ${point.kind}`, cx: x(point[across]), cy: y(point[up]), r: point.kind === "beaten" ? 4.5 : 6.5 });
+      svg.append(made);
+      return made;
+    });
+    svg.addEventListener("pointermove", (event) => mark(nearest(event), true));
+    svg.addEventListener("pointerleave", hideTip);
+    svg.addEventListener("focus", () => mark(Math.max(current, 0), true));
+    svg.addEventListener("blur", hideTip);
+    svg.addEventListener("keydown", pressed);
+    place = { svg, marks };
+    stage.replaceChildren(svg);
+    if (current >= 0) mark(current, false);
+  }
+
+  let again = () => {};
+  const pick = choices("view", "Show", Object.entries(views), view, (value) => { view = value; again(); });
+  const kinds = [["best", "on the frontier"], ["beaten", "another one beats it in everything"]];
+  if (ranked.some((point) => point.kind === "picked")) kinds.unshift(["picked", "picked"]);
+  box.replaceChildren(element("div", { class: "controls" }, pick), stage, legend(kinds.map(([kind, said]) => [`model ${kind}`, said])));
+  again = drawInto(stage, draw);
+}
+
 explainWords();
 const there = (id) => document.getElementById(id);
 const choose = there("explorer") && data.values.length ? explorer(there("explorer")) : null;
 if (there("depth") && data.layers.length) depthPlot(there("depth"), (value) => choose && value && choose(value, true));
+if (there("frontier-plot") && data.frontier) frontierPlot(there("frontier-plot"));
 if (there("parting-chart") && data.parting) partingChart(there("parting-chart"));
 if (there("plan-controls")) planFilter(there("plan-controls"));
 
