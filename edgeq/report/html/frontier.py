@@ -64,7 +64,7 @@ def _banner(document: Mapping[str, Any]) -> Markup:
     return tag(
         "div",
         tag("p", tag("strong", "Picked." if limit["met"] else "None picked."), " ", told),
-        tag("p", f"{limit['reason'][:1].upper()}{limit['reason'][1:]}."),
+        tag("p", f"{limit['reason']}."),
         class_=f"verdict {'good' if limit['met'] else 'failed'}",
         role="status",
     )
