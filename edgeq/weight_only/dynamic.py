@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from edgeq.weight_only.storing import Outcome
     from edgeq.weight_only.tables import Use
 
-LARGEST_ERROR: Final = 1e-3
+LARGEST_ERROR: Final = 2.5e-4
 """Energy of a layer's error over that of its output from which inputs get a scale for each block:
-30 dB. Blocks of 32 leave about 45 dB."""
+36 dB. Normally distributed inputs and weights leave 39, blocks of 32 about 45; at 30 dB a language
+model of 135 M weights lost 9 % of its perplexity."""
 
 _BLOCK: Final = 32
 """Inputs that share a scale, and weights: the finest that has a fast kernel everywhere."""
