@@ -52,7 +52,7 @@ class _Request:
     "-o", "--output", type=options.PATH, metavar="TABLE", required=True, help="The file to write."
 )
 @options.target_option
-@click.option("--recipe", type=options.PATH, metavar="FILE.toml", help="Choices in a file.")
+@options.recipe_option
 @options.exclude_option
 @options.max_samples_option
 @options.threads_option

@@ -69,6 +69,18 @@ exclude_option = click.option(
     metavar="PATTERN",
     help="Node names or operators that stay float; * and ? match anything. Repeatable.",
 )
+calibrator_option = click.option(
+    "--calibrator",
+    metavar="NAME[:key=value,...]",
+    help="How ranges are found; default: auto. See edgeq list calibrators.",
+)
+recipe_option = click.option("--recipe", type=PATH, metavar="FILE.toml", help="Choices in a file.")
+skip_step_option = click.option(
+    "--skip-step",
+    multiple=True,
+    metavar="NAME",
+    help="A recovery step not to try; see edgeq list steps. Repeatable.",
+)
 seed_option = click.option(
     "--seed", type=NOT_NEGATIVE, metavar="N", help="Of the samples kept; default: 0."
 )

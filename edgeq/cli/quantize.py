@@ -128,12 +128,8 @@ class _Request:
     help="w8, w4, w2: bits a weight on average, scales included; wider where it helps most.",
 )
 @options.target_option
-@click.option(
-    "--calibrator",
-    metavar="NAME[:key=value,...]",
-    help="How ranges are found; default: auto. See edgeq list calibrators.",
-)
-@click.option("--recipe", type=options.PATH, metavar="FILE.toml", help="Choices in a file.")
+@options.calibrator_option
+@options.recipe_option
 @options.exclude_option
 @options.max_samples_option
 @options.threads_option
@@ -155,12 +151,7 @@ class _Request:
     metavar="S",
     help="Seconds after which no further one begins.",
 )
-@click.option(
-    "--skip-step",
-    multiple=True,
-    metavar="NAME",
-    help="A recovery step not to try; see edgeq list steps. Repeatable.",
-)
+@options.skip_step_option
 @click.option(
     "--save-recipe",
     type=options.PATH,

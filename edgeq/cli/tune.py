@@ -93,19 +93,10 @@ class _Request:
     "-o", "--output", type=options.PATH, metavar="OUT", help="Where to write the picked model."
 )
 @options.target_option
-@click.option(
-    "--calibrator",
-    metavar="NAME[:key=value,...]",
-    help="How ranges are found; default: auto. See edgeq list calibrators.",
-)
-@click.option("--recipe", type=options.PATH, metavar="FILE.toml", help="Choices in a file.")
+@options.calibrator_option
+@options.recipe_option
 @options.exclude_option
-@click.option(
-    "--skip-step",
-    multiple=True,
-    metavar="NAME",
-    help="A recovery step not to try; see edgeq list steps. Repeatable.",
-)
+@options.skip_step_option
 @options.costs_option
 @click.option(
     "--save-costs",

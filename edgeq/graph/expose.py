@@ -78,6 +78,40 @@ def expose(model: ir.Model, names: Iterable[str], *, keep_outputs: bool = True) 
     return Exposed(copy, found)
 
 
+def expose_shapes(model: ir.Model, names: Iterable[str]) -> Exposed:
+    """A copy of ``model`` that returns the shapes of the named values, and nothing else.
+
+    The values themselves are freed as the model runs, so that this takes no more memory than that.
+
+    Args:
+        model: Left as it is.
+        names: Values; those that are no tensors are skipped, as are those of :func:`expose`.
+
+    Returns:
+        The copy, and under which output the shape of each value is found, int64 [rank].
+    """
+    known = values(model)
+    tensors = [n for n in names if n in known and not _is_other(known[n])]
+    exposed = expose(model, tensors, keep_outputs=False)
+    graph, fresh = exposed.model.graph, Names(exposed.model)
+    carried = {output.name: output for output in graph.outputs}
+    graph.outputs.clear()
+    found = {}
+    for name, output in exposed.outputs.items():
+        node = ir.Node("", "Shape", [carried[output]], name=fresh.node(f"{name}__shape"))
+        shape = node.outputs[0]
+        shape.name, shape.type = fresh.value(f"{name}__shape"), ir.TensorType(ir.DataType.INT64)
+        graph.append(node)
+        graph.outputs.append(shape)
+        found[name] = shape.name
+    return Exposed(exposed.model, found)
+
+
+def _is_other(value: ir.Value) -> bool:
+    """Whether a value is known to be a sequence or an optional."""
+    return value.type is not None and not isinstance(value.type, ir.TensorType)
+
+
 def _lift(value: ir.Value, owners: dict[ir.Graph, Body], fresh: Names) -> ir.Value:
     """Hand ``value`` up to the main graph; returns the value that carries it there."""
     producer = value.producer()

@@ -14,6 +14,7 @@ from edgeq.graph.walk import nodes as graph_nodes
 from edgeq.ops import RULES, OpRule, Role, rule_for
 from edgeq.quantization.fitting import obstacle
 from edgeq.quantization.plan import NodeDecision, NodeForm
+from edgeq.quantization.saturating import RESPELLED
 from edgeq.targets import Form, KernelRow, Placement
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def require_rules(target: TargetProfile) -> None:
     """Make sure that every row of a target is about an operator that edgeq has a rule for.
 
     Raises:
-        RecipeError: One is not; the nearest operator is suggested.
+        RecipeError: One is not, and the nearest operator is suggested; or it is to be put into
+            other operators, which edgeq cannot do for it.
     """
     known = {rule.op_type for rule in RULES}
     for row in target.kernels:
@@ -101,6 +103,12 @@ def require_rules(target: TargetProfile) -> None:
                 f"edgeq has no rule for operator {row.op_type!r}",
                 where=row.source or f"target {target.name}",
                 remedy=nearest(row.op_type, known),
+            )
+        if row.respelled and row.op_type not in RESPELLED:
+            raise RecipeError(
+                f"edgeq cannot put {row.op_type} into other operators",
+                where=row.source or f"target {target.name}",
+                remedy=f"Say respelled = true of {', '.join(sorted(RESPELLED))} only",
             )
 
 

@@ -28,6 +28,10 @@ class NodeForm(enum.Enum):
     ABSORBED = "absorbed"
 
 
+INTEGER_FORMS = (NodeForm.STATIC, NodeForm.DYNAMIC)
+"""Forms of nodes that compute in integers themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeDecision:
     """What becomes of a node, and why.
@@ -97,6 +101,11 @@ class QuantPlan:
     dropped: tuple[str, ...] = ()
     decisions: tuple[NodeDecision, ...] = ()
     pairs: tuple[PairNote, ...] = ()
+
+    @property
+    def integer_nodes(self) -> frozenset[str]:
+        """Names of the nodes that run in integers."""
+        return frozenset(d.node for d in self.decisions if d.form in INTEGER_FORMS)
 
     def to_json(self) -> str:
         """The plan as JSON text; numbers keep every bit."""

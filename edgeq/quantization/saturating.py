@@ -22,6 +22,9 @@ from edgeq.types import QuantSpec, QuantType, TensorRange
 if TYPE_CHECKING:
     from edgeq.quantization.stored import IntegerConstants
 
+RESPELLED = frozenset({"HardSigmoid"})
+"""Operators that this can be done for: those that a target may call respelled."""
+
 _ALPHA, _BETA = 0.2, 0.5
 """What the ONNX operator takes where a node leaves them out."""
 

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from edgeq.tuning.fallback import moves_of, uncoupled
-from edgeq.tuning.moves import INTEGER, Standing
+from edgeq.tuning.fallback import moves_of, rungs_of, uncoupled
+from edgeq.tuning.moves import Standing
 from edgeq.validation.trials import BudgetTrial
 
 if TYPE_CHECKING:
@@ -87,16 +87,10 @@ def keep_budget(
         plain = search.plain = uncoupled(workshop, start)
         known = prices()
         moves = moves_of(workshop, plain, known)
-        rungs = [rung for rung in moves.ladder(1.0) if _leaves_integers(workshop, plain, rung)]
-        holding = search.climb(rungs)
+        holding = search.climb(rungs_of(workshop, plain, moves))
         if holding is not None:
             search.put_back(holding, moves.standing, known)
     return search.result()
-
-
-def _leaves_integers(workshop: Workshop, start: Candidate, rung: Standing) -> bool:
-    decisions = workshop.annotations(start, rung.excluded).decisions.values()
-    return any(decision.form in INTEGER for decision in decisions)
 
 
 @dataclass(slots=True)

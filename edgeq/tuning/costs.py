@@ -125,7 +125,8 @@ def measured_costs(
     """
     names = {node_name(node) for node in nodes(model)}
     inside = set(integer)
-    in_float = dict(before.floating) if before else node_times(model, floating)
+    in_float = node_times(model, floating)
+    in_float |= before.floating if before else {}
     seen = {t.name: 0.0 for t in mixed}
     for time in mixed:
         seen[time.name] += time.microseconds

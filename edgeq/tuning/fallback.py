@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.quantization.plan import INTEGER_FORMS
 from edgeq.tuning.contributions import measure_contributions
-from edgeq.tuning.moves import INTEGER, Moves, Standing
+from edgeq.tuning.moves import Moves, Standing
 from edgeq.validation.verdict import DEFAULT
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _PRICE_DB = 3.0
 _SAMPLES = 2
 _ATTEMPTS = 5
 """Candidates that are built: freed noise may show late, when a few samples decide."""
-_LEAST_NOISE = 1e-3
 _REASON = "int8 costs accuracy here: measured on calibration samples"
 
 
@@ -58,6 +57,20 @@ def uncoupled(workshop: Workshop, candidate: Candidate) -> Candidate:
     choice = candidate.choice.uncoupled(workshop.recipe.skip_steps)
     alike = choice.steps == candidate.choice.steps
     return candidate if alike else workshop.build(choice, like=candidate)
+
+
+def rungs_of(
+    workshop: Workshop, plain: Candidate, moves: Moves, limit: float = 1.0
+) -> list[Standing]:
+    """Ever larger sets of nodes to leave float, as long as some layer stays in integers."""
+    return [
+        rung
+        for rung in moves.ladder(limit)
+        if any(
+            decision.form in INTEGER_FORMS
+            for decision in workshop.annotations(plain, rung.excluded).decisions.values()
+        )
+    ]
 
 
 def moves_of(workshop: Workshop, plain: Candidate, prices: Mapping[str, float]) -> Moves:
@@ -148,10 +161,10 @@ def _bargain(
     rungs: Sequence[Standing], standing: Standing, needed_db: float, limits: _Limits
 ) -> Standing | None:
     """The rung beyond ``standing`` that brings most for its price; no more than needed counts."""
-    before_db = _gain_db(standing)
+    before_db = standing.gain_db
 
     def profit(rung: Standing) -> float:
-        gain_db = min(_gain_db(rung) - before_db, needed_db)
+        gain_db = min(rung.gain_db - before_db, needed_db)
         return gain_db - limits.price_db * (rung.price - standing.price)
 
     further = [r for r in rungs if r.freed > standing.freed and r.price <= limits.share]
@@ -159,14 +172,9 @@ def _bargain(
     return best if best is not None and profit(best) > _GAIN_DB else None
 
 
-def _gain_db(standing: Standing) -> float:
-    """By how much the SQNR rises when that share of the noise is gone."""
-    return -10 * math.log10(max(1.0 - standing.freed, _LEAST_NOISE))
-
-
 def _works(candidate: Candidate) -> bool:
     """Whether anything is left in integers."""
-    return any(decision.form in INTEGER for decision in candidate.plan.decisions)
+    return bool(candidate.plan.integer_nodes)
 
 
 def _note(start: Candidate, best: Candidate) -> str:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from edgeq.errors import RecipeError
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, rule_for
-from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.plan import INTEGER_FORMS, NodeForm
 from edgeq.tuning.costs import USUAL, Costs, measured_costs
 from edgeq.tuning.costs_file import CostsFile, DeviceProfile, is_integer_kernel
+from edgeq.tuning.placement import owner
 from edgeq.tuning.speed import (
     NOTICEABLE,
     Hastened,
     bridged_choices,
+    cross_bridges,
     elements_in,
-    in_integers,
-    is_close_enough,
     reason_for_float,
     slow_layers,
 )
@@ -90,7 +90,7 @@ def _ran_in_integers(start: Candidate, mixed: Sequence[NodeTime]) -> frozenset[s
     """
     named = {node_name(node): node for node in nodes(start.floats.model)}
     made = {node_name(node) for node in nodes(start.model)}
-    inside, found = in_integers(start), set()
+    inside, found = start.plan.integer_nodes, set()
     for time in mixed:
         node = named.get(time.name)
         if is_integer_kernel(time.op_type):
@@ -110,7 +110,7 @@ def _ran_in_integers(start: Candidate, mixed: Sequence[NodeTime]) -> frozenset[s
 
 
 def _require_known(model: ir.Model, start: Candidate, costs: Costs) -> None:
-    inside = in_integers(start)
+    inside = start.plan.integer_nodes
     both = costs.floating.keys() & costs.integer.keys() & inside
     if not both:
         named = {node_name(node) for node in nodes(model)}
@@ -135,7 +135,7 @@ class Predictor:
     def __init__(self, workshop: Workshop, start: Candidate, costs: Costs) -> None:
         self._workshop = workshop
         self._start = start
-        self.costs = _evened(costs, in_integers(start))
+        self.costs = _evened(costs, start.plan.integer_nodes)
 
     def knows(self, names: frozenset[str]) -> bool:
         """Whether both times are known of each of these nodes."""
@@ -146,6 +146,10 @@ class Predictor:
         named = {node_name(node) for node in nodes(self._start.floats.model)}
         return sum(us for name, us in self.costs.floating.items() if name in named)
 
+    def speedup(self, before: Candidate, after: Candidate) -> float:
+        """Time of one candidate by that of another."""
+        return self.microseconds(before) / max(self.microseconds(after), 1e-9)
+
     def microseconds(self, candidate: Candidate) -> float:
         """Microseconds of a candidate, conversions included."""
         annotations = self._workshop.annotations(candidate)
@@ -153,8 +157,8 @@ class Predictor:
         model, absorbed = candidate.floats.model, annotations.makers
         total = 0.0
         for node in nodes(model):
-            form = forms.get(_owner(node_name(node), absorbed))
-            inside = form in (NodeForm.STATIC, NodeForm.DYNAMIC)
+            form = forms.get(owner(node_name(node), absorbed))
+            inside = form in INTEGER_FORMS
             times = self.costs.integer if inside else self.costs.floating
             total += times.get(node_name(node), 0.0)
             total += sum(self._crossing(value, forms, absorbed) for value in node.outputs)
@@ -169,7 +173,7 @@ class Predictor:
             return 0.0
 
         def is_static(node: ir.Node | None) -> bool:
-            name = "" if node is None else _owner(node_name(node), absorbed)
+            name = "" if node is None else owner(node_name(node), absorbed)
             return forms.get(name) is NodeForm.STATIC
 
         readers = [is_static(use.node) for use in value.uses()]
@@ -178,12 +182,6 @@ class Predictor:
         if is_static(producer):
             return readers.count(False) * self.costs.dequantize.of(size)
         return self.costs.quantize.of(size) if any(readers) else 0.0
-
-
-def _owner(name: str, absorbed: Mapping[str, str]) -> str:
-    while name in absorbed:
-        name = absorbed[name]
-    return name
 
 
 def _evened(costs: Costs, inside: frozenset[str]) -> Costs:
@@ -215,32 +213,20 @@ def hasten_by(
         RecipeError: The costs do not fit the model.
     """
     predictor = Predictor(workshop, start, given.costs(workshop, start))
-    best, notes = start, []
-    for choice in bridged_choices(workshop, start):
-        if not predictor.knows(choice.integer_for_speed):
-            continue
-        attempt = workshop.build(choice, like=start, same_weights=True)
-        if is_close_enough(attempt, start):
-            gain = predictor.microseconds(best) / max(predictor.microseconds(attempt), 1e-9)
-            if gain > NOTICEABLE:
-                count = len(choice.integer_for_speed)
-                notes.append(
-                    f"{count} operators between integer layers run in integers, too: predicted "
-                    f"{gain:.2f} times as fast by costs of {given.told}"
-                )
-                best = attempt
-            break
-    placed = _placed(workshop, best, prices, predictor)
-    if placed is not None:
-        gain = predictor.microseconds(best) / max(predictor.microseconds(placed), 1e-9)
-        if gain > NOTICEABLE:
-            count = len(placed.choice.float_for_speed)
-            notes.append(
-                f"{count} layers stay float: predicted {gain:.2f} times as fast by costs of "
-                f"{given.told}"
-            )
-            best = placed
-    return Hastened(best, tuple(notes))
+    choices = (
+        choice
+        for choice in bridged_choices(workshop, start)
+        if predictor.knows(choice.integer_for_speed)
+    )
+    told = f"predicted by costs of {given.told}:"
+    crossed = cross_bridges(workshop, start, choices, predictor.speedup, told)
+    placed = _placed(workshop, crossed.best, prices, predictor)
+    gain = 1.0 if placed is None else predictor.speedup(crossed.best, placed)
+    if placed is None or gain <= NOTICEABLE:
+        return crossed
+    count = len(placed.choice.float_for_speed)
+    said = f"{count} layers stay float: predicted {gain:.2f} times as fast by costs of {given.told}"
+    return Hastened(placed, (*crossed.notes, said))
 
 
 def _placed(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.graph.walk import node_name, values
-from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.plan import INTEGER_FORMS, NodeForm
 from edgeq.types import EdgeRef, ValueRef
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from edgeq.tuning.contributions import Contributions
     from edgeq.types import Ref
 
-INTEGER = (NodeForm.STATIC, NodeForm.DYNAMIC)
+_LEAST_NOISE = 1e-3
+"""Share of the noise that always stays: more than that no estimate promises to free."""
 
 _PER_NODE = 0.002
 """Price of a node that holds no arithmetic, so that few nodes are preferred to many."""
@@ -41,6 +43,11 @@ class Standing:
     excluded: tuple[str, ...] = ()
     freed: float = 0.0
     price: float = 0.0
+
+    @property
+    def gain_db(self) -> float:
+        """By how much the SQNR rises when that share of the noise is gone."""
+        return -10 * math.log10(max(1.0 - self.freed, _LEAST_NOISE))
 
 
 class Moves:
@@ -110,8 +117,10 @@ class Moves:
         chosen = tuple(dict.fromkeys(excluded))
         after = self._annotate(chosen)
         gone = roundings(self._start) - roundings(after)
-        kept = {n for n, d in after.decisions.items() if d.form in INTEGER}
-        lost = [n for n, d in self._start.decisions.items() if d.form in INTEGER and n not in kept]
+        kept = {n for n, d in after.decisions.items() if d.form in INTEGER_FORMS}
+        lost = [
+            n for n, d in self._start.decisions.items() if d.form in INTEGER_FORMS and n not in kept
+        ]
         price = sum(self._prices.get(n, 0.0) + _PER_NODE for n in lost)
         return Standing(chosen, self._contributions.share(gone), price)
 
@@ -128,7 +137,7 @@ def roundings(annotations: Annotations) -> frozenset[Ref]:
 
 def _candidates(model: ir.Model, annotations: Annotations) -> Iterator[tuple[str, ...]]:
     """Sets of nodes whose leaving frees something: each node, and all around each value."""
-    integer = {n for n, d in annotations.decisions.items() if d.form in INTEGER}
+    integer = {n for n, d in annotations.decisions.items() if d.form in INTEGER_FORMS}
     known = values(model)
     yield from ((name,) for name in annotations.decisions if name in integer)
     for ref in annotations.specs:

@@ -44,7 +44,7 @@ def slower_in_integers(
     cut = _Cut(costs, worth, {n for n, form in forms.items() if form is NodeForm.STATIC})
     absorbed = annotations.makers
     for node in nodes(model):
-        cut.node(node, _absorber(node_name(node), absorbed))
+        cut.node(node, owner(node_name(node), absorbed))
     for node in nodes(model):
         for value in node.outputs:
             cut.value(value, absorbed)
@@ -64,7 +64,7 @@ def _gain(name: str, costs: Costs) -> float:
     return integer - costs.floating.get(name, integer)
 
 
-def _absorber(name: str, absorbed: Mapping[str, str]) -> str:
+def owner(name: str, absorbed: Mapping[str, str]) -> str:
     """The node that does the work of another one."""
     while name in absorbed:
         name = absorbed[name]
@@ -95,8 +95,8 @@ class _Cut:
         producer = value.producer()
         if value.const_value is not None or (producer is None and not value.uses()):
             return
-        made = self._side("" if producer is None else _absorber(node_name(producer), absorbed))
-        readers = [self._side(_absorber(node_name(u.node), absorbed)) for u in value.uses()]
+        made = self._side("" if producer is None else owner(node_name(producer), absorbed))
+        readers = [self._side(owner(node_name(u.node), absorbed)) for u in value.uses()]
         readers += [Network.SINK] * value.is_graph_output()
         if all(reader == made for reader in readers):
             return

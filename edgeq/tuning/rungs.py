@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from edgeq.tuning.fallback import moves_of, uncoupled
-from edgeq.tuning.moves import INTEGER, Standing
+from edgeq.tuning.fallback import moves_of, rungs_of, uncoupled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.moves import Standing
     from edgeq.tuning.workshop import Workshop
 
 _REASON = "int8 costs accuracy here: left float for the frontier"
-_LEAST_NOISE = 1e-4
 
 
 class Ladder:
@@ -31,7 +29,7 @@ class Ladder:
         self._workshop = workshop
         self._plain = uncoupled(workshop, start)
         moves = moves_of(workshop, self._plain, prices)
-        self._rungs = [rung for rung in moves.ladder(1.0) if self._leaves_integers(rung)]
+        self._rungs = rungs_of(workshop, self._plain, moves)
 
     def candidates(self, count: int) -> Iterator[Candidate]:
         """So many of them at most, from few layers in float to many."""
@@ -39,20 +37,12 @@ class Ladder:
             choice = self._plain.choice.with_excluded(rung.excluded, _REASON)
             yield self._workshop.build(choice, like=self._plain)
 
-    def _leaves_integers(self, rung: Standing) -> bool:
-        decisions = self._workshop.annotations(self._plain, rung.excluded).decisions.values()
-        return any(decision.form in INTEGER for decision in decisions)
-
 
 def spread_rungs(rungs: Sequence[Standing], count: int) -> list[Standing]:
     """So many rungs at most, as evenly as there are in the decibels that they gain."""
     if count <= 0 or not rungs:
         return []
-    gains = [_gain_db(rung) for rung in rungs]
+    gains = [rung.gain_db for rung in rungs]
     wanted = [gains[-1] * (step + 1) / count for step in range(count)]
     near = [min(range(len(rungs)), key=lambda i: abs(gains[i] - each)) for each in wanted]
     return [rungs[place] for place in sorted(set(near))]
-
-
-def _gain_db(rung: Standing) -> float:
-    return -10 * math.log10(max(1.0 - rung.freed, _LEAST_NOISE))

@@ -11,13 +11,13 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
-from edgeq.tuning.costs import Costs, elements_of, measured_costs
+from edgeq.tuning.costs import USUAL, Costs, elements_of, measured_costs
 from edgeq.tuning.placement import slower_in_integers
 from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.coverage import value_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -70,30 +70,51 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
         prices: Share of the arithmetic per compute node.
     """
     clock = _Clock(workshop)
-    best, notes = start, []
     if sum(spent.microseconds for spent in clock.profile(start.model)) < _LEAST_US:
         return Hastened(start)
-    for choice in bridged_choices(workshop, start):
+    choices = bridged_choices(workshop, start)
+    crossed = cross_bridges(workshop, start, choices, clock.speedup, "as measured:")
+    placed, gain = _placed(workshop, clock, crossed.best, prices)
+    if placed is crossed.best:
+        return crossed
+    count = len(placed.choice.float_for_speed)
+    said = f"{count} layers stay float because they are faster so: {gain:.2f} times"
+    return Hastened(placed, (*crossed.notes, said))
+
+
+def cross_bridges(
+    workshop: Workshop,
+    start: Candidate,
+    choices: Iterable[Choice],
+    speedup: Callable[[Candidate, Candidate], float],
+    told: str,
+) -> Hastened:
+    """The first choice of bridges that costs little, if it is faster.
+
+    Args:
+        workshop: Builds candidates.
+        start: The candidate without bridges.
+        choices: With ever fewer of them.
+        speedup: Time of one candidate by that of another.
+        told: How that is known.
+    """
+    for choice in choices:
         attempt = workshop.build(choice, like=start, same_weights=True)
-        if is_close_enough(attempt, start):
-            gain = clock.speedup(best, attempt)
-            if gain > NOTICEABLE:
-                count = len(choice.integer_for_speed)
-                notes.append(
-                    f"{count} operators between integer layers run in integers, too, as measured: "
-                    f"{gain:.2f} times as fast, {start.typical_db:.1f} -> "
-                    f"{attempt.typical_db:.1f} dB"
-                )
-                best = attempt
+        if not _is_close_enough(attempt, start):
+            continue
+        gain = speedup(start, attempt)
+        if gain <= NOTICEABLE:
             break
-    placed, gain = _placed(workshop, clock, best, prices)
-    if placed is not best:
-        count = len(placed.choice.float_for_speed)
-        notes.append(f"{count} layers stay float because they are faster so: {gain:.2f} times")
-    return Hastened(placed, tuple(notes))
+        said = (
+            f"{len(choice.integer_for_speed)} operators between integer layers run in integers, "
+            f"too, {told} {gain:.2f} times as fast, {start.typical_db:.1f} -> "
+            f"{attempt.typical_db:.1f} dB"
+        )
+        return Hastened(attempt, (said,))
+    return Hastened(start)
 
 
-def is_close_enough(attempt: Candidate, start: Candidate) -> bool:
+def _is_close_enough(attempt: Candidate, start: Candidate) -> bool:
     """Whether bridges cost little, and nothing that had to be won back."""
     enough_db = min(start.sqnr_db, FAR_OFF_DB)
     return attempt.typical_db >= start.typical_db - BEARABLE_DB and attempt.sqnr_db >= enough_db
@@ -135,7 +156,7 @@ def _placed(
     best, gain, costs = start, 1.0, None
     for _ in range(_ROUNDS):
         mixed = clock.profile(best.model)
-        inside = in_integers(best)
+        inside = best.plan.integer_nodes
         costs = measured_costs(model, best.model, floating, mixed, inside, elements, costs)
         slow = slow_layers(workshop, start, costs, prices)
         if slow == best.choice.float_for_speed.keys():
@@ -154,7 +175,7 @@ def slow_layers(
     workshop: Workshop, start: Candidate, costs: Costs, prices: Mapping[str, float]
 ) -> frozenset[str]:
     """The layers to leave float while most of the arithmetic stays in integers."""
-    annotations, inside = workshop.annotations(start), in_integers(start)
+    annotations, inside = workshop.annotations(start), start.plan.integer_nodes
     whole = sum(prices.get(name, 0.0) for name in inside)
     total = sum(costs.floating.values())
     for times in _WORTH:
@@ -168,7 +189,7 @@ def slow_layers(
 def elements_in(workshop: Workshop, candidate: Candidate) -> dict[str, int]:
     """Number of elements of each value of the float model."""
     model = candidate.floats.model
-    named = [v.name for n in nodes(model) for v in (*n.inputs, *n.outputs) if v is not None]
+    named = {v.name for n in nodes(model) for v in (*n.inputs, *n.outputs) if v is not None}
     return elements_of(value_shapes(model, workshop.samples[0], {name for name in named if name}))
 
 
@@ -185,20 +206,13 @@ def profiled_costs(workshop: Workshop, start: Candidate) -> Costs:
     candidates = [start]
     if crossed is not None:
         candidates.insert(0, workshop.build(crossed, like=start, same_weights=True))
-    costs: Costs | None = None
+    costs = Costs({}, {}, USUAL, USUAL, elements)
     for each in candidates:
-        mixed = clock.profile(each.model)
-        inside = in_integers(each)
-        costs = measured_costs(model, each.model, floating, mixed, inside, elements, costs)
-    if costs is None:
-        raise ValueError("nothing was profiled")
+        costs = measured_costs(
+            model, each.model, floating, clock.profile(each.model), each.plan.integer_nodes,
+            elements, costs,
+        )  # fmt: skip
     return costs
-
-
-def in_integers(candidate: Candidate) -> frozenset[str]:
-    """Names of the nodes that run in integers."""
-    forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
-    return frozenset(d.node for d in candidate.plan.decisions if d.form in forms)
 
 
 def reason_for_float(name: str, costs: Costs) -> str:

@@ -11,7 +11,6 @@ from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.quantization.insert import insert
 from edgeq.quantization.pairs import settled
-from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import choose_ranges
 from edgeq.quantization.resolve import resolve
 from edgeq.refinement import steps
@@ -109,7 +108,7 @@ class Workshop:
             floats.model, annotations, bounds, weights=self.recipe.weights, pairs=choice.pairs
         )
         if like is not None and (same_weights or _weights_alike(like, choice)):
-            adjusted = with_original_constants(like.adjusted, floats.model, _integer_nodes(plan))
+            adjusted = with_original_constants(like.adjusted, floats.model, plan.integer_nodes)
         else:
             adjusted = self._adjust(floats, plan, choice)
         adjusted = settled(adjusted, plan)
@@ -216,8 +215,3 @@ def with_original_constants(
             fresh = rewire.add_initializer(copy.graph, names.value(name_of(there)), data.numpy())
             node.replace_input_with(index, fresh)
     return copy
-
-
-def _integer_nodes(plan: QuantPlan) -> frozenset[str]:
-    forms = (NodeForm.STATIC, NodeForm.DYNAMIC)
-    return frozenset(d.node for d in plan.decisions if d.form in forms)

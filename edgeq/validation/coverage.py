@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.graph import macs
-from edgeq.graph.expose import expose
+from edgeq.graph.expose import expose_shapes
 from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.forecast import forecast
 from edgeq.quantization.plan import NodeForm
@@ -112,13 +112,15 @@ def value_shapes(
     Args:
         model: The model; not changed.
         sample: One sample.
-        wanted: Names of values; those in bodies of Loop and Scan, and constants, are left out.
+        wanted: Names of values; those in bodies of Loop and Scan, constants, and what is no tensor
+            are left out.
     """
-    exposed = expose(model, sorted(wanted), keep_outputs=False)
+    exposed = expose_shapes(model, sorted(wanted))
     shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in sample.items()}
     if exposed.outputs:
         results = Session(exposed.model, what="the model with its inner values").run(sample)
-        shapes |= {name: results[output].shape for name, output in exposed.outputs.items()}
+        for name, output in exposed.outputs.items():
+            shapes[name] = tuple(results[output].tolist())
     return shapes
 
 

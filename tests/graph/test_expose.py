@@ -5,7 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeq.graph.expose import expose
+from edgeq.graph.expose import expose, expose_shapes
 from edgeq.runtime.session import Session
 
 NESTED = """
@@ -77,3 +77,25 @@ def test_the_model_is_left_as_it_was():
     before = ir.to_proto(model).SerializeToString(deterministic=True)
     expose(model, ["y", "u", "v", "tt"])
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+def test_shapes_come_out_in_place_of_values_those_of_branches_too():
+    exposed = expose_shapes(graphs.build(NESTED), ["y", "u", "v", "z"])
+    results = Session(exposed.model).run({"x": X, "c": np.array(True), "d": np.array(False)})
+    shapes = {name: results[output].tolist() for name, output in exposed.outputs.items()}
+    assert shapes == {"y": [2], "u": [2], "v": [0], "z": [2]}
+    assert set(results) == set(exposed.outputs.values())
+
+
+def test_a_sequence_has_no_shape_to_come_out():
+    model = graphs.build(
+        """n (float[4,2] x) => (float[4,2] z) {
+          s = SplitToSequence(x)
+          z = ConcatFromSequence<axis=0>(s)
+        }"""
+    )
+    model.graph[0].outputs[0].type = ir.SequenceType(ir.TensorType(ir.DataType.FLOAT))
+    exposed = expose_shapes(model, ["s", "z"])
+    assert set(exposed.outputs) == {"z"}
+    found = Session(exposed.model).run({"x": np.zeros((4, 2), np.float32)})
+    assert found[exposed.outputs["z"]].tolist() == [4, 2]

@@ -1,13 +1,18 @@
 """Why a node stays float."""
 
+from dataclasses import replace
+
 import graphs
 import numpy as np
 import pytest
 
+from edgeq.errors import RecipeError
 from edgeq.quantization.annotate import annotate
+from edgeq.quantization.eligibility import require_rules
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
+from edgeq.targets.profile import KernelRow, Placement
 
 IO = "n (float[1,3,4,4] x) => (float[1,3,4,4] z)"
 W = graphs.numbers(1, 3, 3, 1, 1)
@@ -68,3 +73,9 @@ def test_an_operator_of_another_domain_has_no_rule():
 
 def test_nodes_without_arithmetic_need_no_reason():
     assert decision(f"{IO} {{ [c] z = Sin(x) }}") is None
+
+
+def test_a_target_cannot_ask_for_a_spelling_that_there_is_not():
+    row = KernelRow("Mul", Placement.BRIDGE, respelled=True)
+    with pytest.raises(RecipeError, match="cannot put Mul into other operators"):
+        require_rules(replace(CPU, kernels=(row,)))

@@ -124,7 +124,6 @@ def test_a_choice_names_all_that_is_float_and_why():
     choice = Choice(("minmax",), excluded={"a": "far off"}, float_for_speed={"b": "slow"})
     assert choice.left_float == {"a": "far off", "b": "slow"}
     assert replace(choice, excluded={}).left_float == {"b": "slow"}
-    assert Recipe().float_for_speed == ()
 
 
 def test_a_saved_recipe_makes_the_same_model_without_timing(shop, monkeypatch):
