@@ -1,12 +1,13 @@
 """What calibration costs, in plain fp32 passes over the same samples.
 
-    python benchmarks/calibration.py SET [--models A,B] [--samples 32] [--repeat 3] [--peers]
+    python benchmarks/calibration.py SET [--models A,B] [--samples N] [--repeat 3] [--peers]
 
 The unit is one plain pass: onnxruntime runs the model over the samples, opening the session not
 counted. Against it stand edgeq's collector with the statistics of all calibrators (opening its
 session counted), the choice of a range for every value by all calibrators, and their sum. With
---peers the calibrators of onnxruntime.quantization, each in a run of its own. All in one process,
-in turn, medians of --repeat.
+--peers the calibrators of onnxruntime.quantization, each in a run of its own; they keep every
+activation of all samples in memory. All in one process, in turn, medians of --repeat. Opening the
+session and choosing take the same time however many samples there are.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Calibration:
 def main() -> None:
     """Measure and print a table."""
     line = parser(__doc__)
-    line.add_argument("--samples", type=int, default=32)
+    line.add_argument("--samples", type=int, default=512, help="at most, of those there are")
     line.add_argument("--repeat", type=int, default=3)
     line.add_argument("--peers", action="store_true", help="onnxruntime's calibrators, too")
     given = line.parse_args()
