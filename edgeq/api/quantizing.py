@@ -17,6 +17,7 @@ from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, details_of, spread, write_report
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import Stages
+from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import RecipeError
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for
@@ -81,6 +82,8 @@ def quantize(
     validate: bool = True,
     latency_tuning: bool = True,
     costs: Sequence[str | Path] = (),
+    tokenizer: str | Path | None = None,
+    window: int | None = None,
     progress: Progress | None = None,
 ) -> QuantizationResult:
     """Quantize a model, run the result, and say how close and how fast it is.
@@ -131,6 +134,9 @@ def quantize(
         costs: Files of times that decide in place of measuring, for a target that is another
             machine, too: what ``edgeq tune --save-costs`` wrote, or profiles of ``edgeq run`` of
             the float model and of the int8 model made of it without latency tuning.
+        tokenizer: File that turns text into tokens, where data is a text file; None for
+            ``tokenizer.json`` beside the model.
+        window: Tokens of a sample of text.
         progress: Listens to the run.
 
     Returns:
@@ -139,6 +145,9 @@ def quantize(
     Raises:
         EdgeqError: See :mod:`edgeq.errors`; the message says what to do.
     """
+    calibration_data, evaluation_data = with_tokenizer(
+        (calibration_data, evaluation_data), model, tokenizer, window
+    )
     options = resolve_options(
         scheme, target, calibrator, recipe, exclude, threads, seed, validate, max_drop,
         evaluation_data, metric, max_trials, time_limit, skip_steps,

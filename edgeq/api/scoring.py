@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeq.api.measuring import input_specs, reduced_answers, task_score
 from edgeq.calibration.sources import open_source
+from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import RecipeError
 from edgeq.graph import loader
 from edgeq.metrics.confidence import Interval, resampled
@@ -81,6 +82,8 @@ def evaluate(
     data: object,
     metric: str,
     *,
+    tokenizer: str | Path | None = None,
+    window: int | None = None,
     max_samples: int | None = None,
     threads: int = 0,
     progress: Progress | None = None,
@@ -91,6 +94,9 @@ def evaluate(
         model: Anything :func:`edgeq.quantize` takes, quantized or not.
         data: Samples, as for calibration; with labels where the metric needs them.
         metric: Name or reference of a task metric, ``perplexity`` among them.
+        tokenizer: File that turns text into tokens, where the data is a text file; None for
+            ``tokenizer.json`` beside the model.
+        window: Tokens of a sample of text.
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         progress: Listens to the run.
@@ -106,6 +112,7 @@ def evaluate(
             where="--metric",
             remedy="edgeq validate REFERENCE CANDIDATE --metric does that",
         )
+    (data,) = with_tokenizer((data,), model, tokenizer, window)
     task, listener = load_metric(metric), progress or Silent()
     listener.stage("load")
     loaded = loader.load(model)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     metavar="METRIC",
     help="top1, top5, perplexity, module:function or FILE.py:function, with #KEY to pick a number.",
 )
+@options.tokenizer_option
+@options.window_option
 @options.max_samples_option
 @options.threads_option
 @options.quiet_option
@@ -36,6 +38,8 @@ def evaluate(
     model: Path,
     data: str,
     metric: str,
+    tokenizer: Path | None,
+    window: int | None,
     max_samples: int | None,
     threads: int,
     quiet: bool,
@@ -46,7 +50,14 @@ def evaluate(
         from edgeq import api
 
         found = api.evaluate(
-            model, data, metric, max_samples=max_samples, threads=threads, progress=progress
+            model,
+            data,
+            metric,
+            tokenizer=tokenizer,
+            window=window,
+            max_samples=max_samples,
+            threads=threads,
+            progress=progress,
         )
     if as_json:
         show_json(found.to_dict())

@@ -95,6 +95,18 @@ threads_option = click.option(
 max_samples_option = click.option(
     "--max-samples", type=AT_LEAST_ONE, metavar="N", help="Read so many samples at most."
 )
+tokenizer_option = click.option(
+    "--tokenizer",
+    type=PATH,
+    metavar="FILE",
+    help="For data that is a .txt file; default: tokenizer.json beside the model.",
+)
+window_option = click.option(
+    "--window",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="Tokens of a window that a text is cut into; default: what the model takes, or 256.",
+)
 metric_option = click.option(
     "--metric",
     metavar="METRIC",

@@ -64,6 +64,8 @@ class _Request:
     no_validate: bool
     no_latency_tuning: bool
     costs: tuple[Path, ...]
+    tokenizer: Path | None
+    window: int | None
     quiet: bool
     as_json: bool
 
@@ -138,6 +140,8 @@ class _Request:
     "--eval", "evaluation", metavar="DATA", help="Samples for the metric, not those of --calib."
 )
 @options.metric_option
+@options.tokenizer_option
+@options.window_option
 @options.max_drop_option
 @click.option(
     "--max-trials",
@@ -224,7 +228,7 @@ def _check(request: _Request) -> None:
         )
     named = (
         request.model, request.recipe, request.calib, request.calib_table, request.evaluation,
-        *request.costs,
+        request.tokenizer, *request.costs,
     )  # fmt: skip
     reads = [Path(each) for each in named if each is not None]
     # Where the model's own folder is missing, loading tells it better.
@@ -284,6 +288,8 @@ def _quantize(request: _Request) -> QuantizationResult:
             validate=not request.no_validate,
             latency_tuning=not request.no_latency_tuning,
             costs=request.costs,
+            tokenizer=request.tokenizer,
+            window=request.window,
             progress=progress,
         )
 

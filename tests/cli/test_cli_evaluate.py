@@ -38,3 +38,24 @@ def test_a_metric_that_there_is_not(run, language):
     told = run("evaluate", "lm.onnx", "--data", "text.npz", "--metric", "perplexty")
     assert told.exit_code == 2
     assert "Did you mean 'perplexity'" in told.stderr
+
+
+def test_a_text_needs_its_tokenizer(run, language, refused):
+    (language / "text.txt").write_text("some words")
+    told = run("evaluate", "lm.onnx", "--data", "text.txt", "--metric", "perplexity")
+    refused(told, "no tokenizer.json beside the model", "--tokenizer FILE")
+
+
+def test_the_score_of_a_text(run, language):
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.models.WordLevel({f"w{i}": i for i in range(20)}, unk_token="w0")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save("words.json")
+    (language / "text.txt").write_text(" ".join(f"w{i % 7}" for i in range(41)))
+    told = run(
+        "evaluate", "lm.onnx", "--data", "text.txt", "--metric", "perplexity",
+        "--tokenizer", "words.json", "--window", 8,
+    )  # fmt: skip
+    assert told.exit_code == 0, told.stderr
+    assert "5 samples" in told.stdout

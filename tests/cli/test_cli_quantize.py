@@ -137,6 +137,8 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "calibration_table": None,
         "allow_partial": False,
         "scheme": "int8",
+        "tokenizer": None,
+        "window": None,
         "target": "cpu",
         "calibrator": "percentile:level=99.9",
         "exclude": ("head*", "Conv"),

@@ -17,6 +17,7 @@ from edgeq.calibration.sources import (
     sample_archives,
     sample_stack,
     sound,
+    text,
 )
 from edgeq.calibration.sources.checked import CheckedSource
 from edgeq.calibration.sources.folders import Folder, survey
@@ -34,6 +35,7 @@ KINDS: tuple[Kind, ...] = (
     array_files.KIND,
     onnx_tests.KIND,
     sound.KIND,
+    text.KIND,
     sample_stack.KIND,
     array_stack.KIND,
     callables.REFERENCE_KIND,
