@@ -118,7 +118,7 @@ def convert(
         )
         made = CONVERSIONS[options.scheme](ground)
         _require_reached(made, options)
-        final = finished(made.model, loaded.model)
+        final = finished(made.model, loaded.model, options.target)
     work = _Work(loaded, prepared, samples, macs, made, final)
     report = _report(work, options, evaluation, stages)
     return QuantizationResult(final, QuantPlan(decisions=made.decisions), report, options.recipe)

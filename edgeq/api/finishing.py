@@ -6,24 +6,27 @@ from typing import TYPE_CHECKING
 
 from edgeq.graph import check
 from edgeq.graph.interface import Interface, require_same
-from edgeq.passes.pipelines import FINALIZE, run_pipeline
+from edgeq.passes.pipelines import for_finishing, run_pipeline
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgeq.targets import TargetProfile
 
-def finished(model: ir.Model, original: ir.Model) -> ir.Model:
+
+def finished(model: ir.Model, original: ir.Model, target: TargetProfile) -> ir.Model:
     """A cleaned-up copy of a quantized model, proven to be valid and to fit its callers.
 
     Args:
         model: What quantization made; left as it is.
         original: The model as it was given.
+        target: What it shall run on.
 
     Raises:
         ModelError: It is no valid model, or its interface changed.
     """
     final = model.clone()
-    run_pipeline(final, FINALIZE)
+    run_pipeline(final, for_finishing(target))
     require_same(Interface.of(original), Interface.of(final), stage="quantization")
     check.check(final)
     return final

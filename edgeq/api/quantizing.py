@@ -233,7 +233,7 @@ def _quantized(
         with stages.stage("budget"):
             budget = _within_budget(workshop, found.best, evaluation, options, progress)
             found = replace(found, best=budget.best, notes=(*found.notes, budget.reason))
-    final = finished(found.best.model, ground.loaded.model)
+    final = finished(found.best.model, ground.loaded.model, options.target)
     return Work(
         ground.loaded, ground.prepared, collection, found, final, macs,
         calibrated.described, calibrated.assumptions, evaluation, budget,

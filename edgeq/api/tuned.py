@@ -141,7 +141,7 @@ def of_candidate(
 ) -> Made:  # fmt: skip
     """An int8 model as it would be written, measured on all samples that were kept."""
     confirmed = workshop.confirm(candidate)
-    model = finished(candidate.model, original)
+    model = finished(candidate.model, original, options.target)
     recipe = settled(options.recipe, candidate.choice, seed)
     return Made(name, told, "int8", model, recipe, dict(confirmed.outputs), candidate)
 
@@ -165,7 +165,7 @@ def in_scheme(
         made = CONVERSIONS[scheme](given)
         if all(decision.form is NodeForm.FLOAT for decision in made.decisions):
             return f"{scheme} reaches nothing of this model"
-        model = finished(made.model, original)
+        model = finished(made.model, original, options.target)
         config = SessionConfig(options.threads, entries=options.target.session_entries)
         session = Session(model, config, what=f"the {scheme} model")
         reference = Session(original, SessionConfig(options.threads), what="the original")

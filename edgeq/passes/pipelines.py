@@ -63,6 +63,7 @@ from edgeq.passes.remove_loop_states import remove_loop_states
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
+from edgeq.passes.spell_residuals import spell_residuals
 from edgeq.passes.split_prelu import split_prelu
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     if target.maximum_opset is not None and target.maximum_opset >= NORMALIZATIONS:
         first = (*first, raise_opset)
     last: Pipeline = (split_prelu,) if "PRelu" in target.slow_operators else ()
+    last = (*last, *_behind_quantization(target))
     if target.contrib_operators and target.executable_here:
         last = (*last, fuse_for_onnxruntime, merge_reshapes, fold_constants, remove_dead)
     opened = (*_OPEN, *first) if first else ()
@@ -170,6 +172,19 @@ def for_quantizing(target: TargetProfile) -> Pipeline:
     slow = "PRelu" in target.slow_operators
     kept = tuple(step for step in PREPARE if step is not split_prelu or slow)
     return (*kept, recognize_hard_swish) if target.rows("HardSwish") else kept
+
+
+def for_finishing(target: TargetProfile) -> Pipeline:
+    """What a quantized model goes through before it is handed over.
+
+    Args:
+        target: What it shall run on.
+    """
+    return (*_behind_quantization(target), *FINALIZE)
+
+
+def _behind_quantization(target: TargetProfile) -> Pipeline:
+    return (spell_residuals,) if "SkipLayerNormalization" in target.slow_operators else ()
 
 
 class PassFailed(EdgeqError):  # noqa: N818 - it is the pass that failed

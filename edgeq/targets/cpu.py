@@ -43,8 +43,9 @@ _MOVES = (
 _NEWEST = 21
 """Opset of onnxruntime 1.20, the oldest that edgeq takes (onnxruntime/docs/Versioning.md)."""
 
-_SLOW = frozenset({"PRelu"})
-"""Measured: 1036 microseconds against 106 as Mul and Max (edgeq/passes/recognize_rectifiers.py)."""
+_SLOW = frozenset({"PRelu", "SkipLayerNormalization"})
+"""Measured: 1036 microseconds against 106 as Mul and Max (edgeq/passes/recognize_rectifiers.py),
+261 against 49 as Sum and LayerNormalization (edgeq/passes/spell_residuals.py)."""
 
 _GRIDS: frozenset[str | int] = frozenset(
     {"align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"}

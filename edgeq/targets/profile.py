@@ -149,7 +149,8 @@ class TargetProfile:
         half_kernels: Whether it computes in half precision without casting to float.
         dynamic_shapes: Whether it takes values whose sizes are not known.
         bodies: Whether it takes If, Loop and Scan.
-        slow_operators: Operators that run slower than spelled out in others.
+        slow_operators: Operators that run slower than spelled out in others; also such that its
+            runtime makes by fusing.
         float_operators: Operators that it takes in float; None for all. What it does not take runs
             on a fallback, with a border between.
         sources: Where the facts come from that are no row's.

@@ -5,9 +5,10 @@ import pytest
 from edgeq.ops import RULES
 from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
 from edgeq.passes.lift_half import lift_half
-from edgeq.passes.pipelines import flat, for_quantizing, for_target
+from edgeq.passes.pipelines import flat, for_finishing, for_quantizing, for_target
 from edgeq.passes.raise_opset import raise_opset
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
+from edgeq.passes.spell_residuals import spell_residuals
 from edgeq.passes.split_prelu import split_prelu
 from edgeq.quantization.fitting import _HOLDS
 from edgeq.targets import TARGETS, Condition, Execution, Form, PairSums, Placement, target_named
@@ -93,6 +94,9 @@ def test_passes_follow_from_facts(target):
     assert (lift_half in passes) is not target.half_kernels
     assert (raise_opset in passes) is (target.maximum_opset is not None)
     assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
+    slow = "SkipLayerNormalization" in target.slow_operators
+    assert (spell_residuals in passes) is slow
+    assert (spell_residuals in set(flat(for_finishing(target)))) is slow
 
 
 @profiles
