@@ -247,10 +247,11 @@ def open_workshop(
     ground, collection = calibrated.ground, calibrated.collection
     macs = count_macs(ground.prepared.model, collection.kept[0])
     measured, learning, others = _divided(collection.kept, _measured_samples(macs))
+    further = measured if others else ()
     workshop = Workshop(
         ground.prepared.model, ground.loaded.model, options.target, options.recipe,
         collection, calibrators_for(options.recipe.calibrator), measured, learning, others,
-        threads=options.threads,
+        further, threads=options.threads,
     )  # fmt: skip
     return workshop, macs
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.quantization.plan import QuantPlan
-    from edgeq.refinement.layers import Visit
+    from edgeq.refinement.layers import Layer
     from edgeq.types import FloatArray, Sample
 
-_ROWS = 4096
+_COLUMNS = 4096
 _STEPS = 4
 _DOUBT = 0.02
-"""Of the rows: so many without an error are added, for outputs that are cut off nearly always."""
+"""Of the columns: so many without error are added, for outputs that are cut off nearly always."""
 
 
 def correct_biases_empirically(
@@ -59,37 +59,40 @@ def correct_biases_empirically(
     """
     walk = Walk(base, plan, samples, prepared=prepared, threads=threads)
     for visit in walk.visits():
-        if visit.layer.bias is not None:
-            walk.put(visit.layer, None, best_bias(visit, visit.layer.quantized()))
+        layer = visit.layer
+        if layer.bias is not None:
+            walk.put(layer, None, best_bias(layer, visit.columns(_COLUMNS), layer.quantized()))
     return walk.model
 
 
-def best_bias(visit: Visit, made: FloatArray) -> FloatArray | None:
+def best_bias(
+    layer: Layer, columns: Sequence[tuple[FloatArray, FloatArray]], made: FloatArray
+) -> FloatArray | None:
     """The bias with which a layer errs least in the squares, behind what cuts its output.
 
     Args:
-        visit: The layer and its inputs.
+        layer: The layer.
+        columns: What it reads in the float model and in the quantized one, each float32
+            [groups, n, columns].
         made: Its weights in reals, as they will be, float32 [groups, outputs, n].
 
     Returns:
         float64 [groups x outputs]; None for a layer without a bias.
     """
-    layer = visit.layer
     if layer.bias is None or layer.wanted_bias is None:
         return None
     low, high = layer.bounds
-    pairs = [
-        (x @ layer.wanted.transpose(0, 2, 1), y @ made.astype(np.float32).transpose(0, 2, 1))
-        for x, y in visit.rows(_ROWS)
-    ]
-    bias = layer.bias.reshape(len(made), 1, -1).astype(np.float64)
+    made = made.astype(np.float32)
+    bias = layer.bias.reshape(len(made), -1, 1).astype(np.float64)
     right = layer.wanted_bias.reshape(bias.shape).astype(np.float32)
-    wanted = np.clip(np.concatenate([x for x, _ in pairs], axis=1) + right, low, high)
-    found = np.concatenate([y for _, y in pairs], axis=1)
-    doubt = _DOUBT * found.shape[1]
+    wanted = np.concatenate([layer.wanted @ x for x, _ in columns], axis=-1)
+    wanted = np.clip(wanted + right, low, high)
+    found = np.concatenate([made @ y for _, y in columns], axis=-1)
+    doubt = _DOUBT * found.shape[-1]
     for _ in range(_STEPS):
         now = found + bias.astype(np.float32)
-        error = np.where((now > low) & (now < high), wanted - np.clip(now, low, high), 0)
-        seen = np.count_nonzero((now > low) & (now < high), axis=1, keepdims=True)
-        bias = bias + error.sum(1, keepdims=True, dtype=np.float64) / (seen + doubt)
+        inside = (now > low) & (now < high)
+        error = np.where(inside, wanted - now, 0).sum(-1, keepdims=True, dtype=np.float64)
+        seen = np.count_nonzero(inside, axis=-1, keepdims=True)
+        bias = bias + error / (seen + doubt)
     return np.asarray(bias.reshape(-1))

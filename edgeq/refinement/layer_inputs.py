@@ -1,4 +1,4 @@
-"""Layers with constant weights as matrix products: weights as matrices, inputs as their rows.
+"""Layers with constant weights as matrix products: weights and what they read as matrices.
 
 A convolution is, for every group, the product of its weights [channels out, n] with the patches of
 its input, n numbers each, one patch per output position.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Patches:
     pads: tuple[int, ...] | None = None
     same: str = "NOTSET"
 
-    def rows(
+    def columns(
         self,
         data: Array,
         most: int,
@@ -62,30 +62,27 @@ class Patches:
             reals: What the stored numbers stand for, number by number.
 
         Returns:
-            float32 [groups, positions, n], n being channels / groups x kernel.
+            float32 [groups, n, positions], n being channels / groups x kernel.
         """
         if not self.kernel:
             flat = data.reshape(-1, data.shape[-1])
-            return reals(flat[_spread(len(flat), most, seed)])[None]
+            return reals(flat[_spread(len(flat), most, seed)]).T[None]
         before, places = self._outputs(data.shape[2:])
         found = _spread(data.shape[0] * math.prod(places), most, seed)
-        sample, *where = np.unravel_index(found, (data.shape[0], *places))
-        rank = len(self.kernel)
-        inside, index = np.ones((), bool), []
+        index, *where = np.unravel_index(found, (data.shape[0], *places))
+        rank, inside = len(self.kernel), np.ones((), bool)
         for axis, (start, pad, size) in enumerate(zip(where, before, data.shape[2:], strict=True)):
             offsets = np.arange(self.kernel[axis]) * self.dilations[axis] - pad
-            places_read = start[:, None] * self.strides[axis] + offsets
-            shape = [len(found), *(1,) * rank]
-            shape[1 + axis] = self.kernel[axis]
-            inside = inside & ((places_read >= 0) & (places_read < size)).reshape(shape)
-            index.append(np.clip(places_read, 0, size - 1).reshape(shape))
-        # Indices with a slice between them put the positions first: [positions, *kernel, channels].
-        picked: tuple[Any, ...] = (sample.reshape(-1, *(1,) * rank), slice(None), *index)
-        taken = reals(data[picked])
+            offsets = offsets.reshape([-1 if a == axis else 1 for a in (*range(rank), None)])
+            read = start * self.strides[axis] + offsets
+            inside = inside & (read >= 0) & (read < size)
+            index = index * size + np.clip(read, 0, size - 1)
+        # Channel by channel, as the numbers lie in memory; a single sample is not copied.
+        channels = np.moveaxis(data, 1, 0).reshape(data.shape[1], -1)
+        taken = reals(channels.take(index, axis=1, mode="clip"))
         if not inside.all():
-            taken = np.where(inside[..., None], taken, np.float32(0))
-        split = np.moveaxis(taken, -1, 1).reshape(len(found), self.groups, -1)
-        return np.ascontiguousarray(split.transpose(1, 0, 2))
+            taken = np.where(inside, taken, np.float32(0))
+        return taken.reshape(self.groups, -1, len(found))
 
     def _outputs(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Zeros before each spatial axis of the input, and the sizes of the output."""

@@ -96,15 +96,14 @@ class Visit:
     pairs: Sequence[tuple[Array, Array]]
     reals: Callable[[Array], FloatArray]
 
-    def rows(self, most: int) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Per sample, rows of both inputs at the same positions, ``most`` over all samples."""
+    def columns(self, most: int) -> list[tuple[FloatArray, FloatArray]]:
+        """Per sample, columns of both inputs at the same positions, ``most`` over all samples."""
         each = max(most // max(len(self.pairs), 1), 1)
-        for seed, (wanted, found) in enumerate(self.pairs):
-            patches = self.layer.patches
-            yield (
-                patches.rows(wanted, each, seed),
-                patches.rows(found, each, seed, self.reals),
-            )
+        patches = self.layer.patches
+        return [
+            (patches.columns(wanted, each, seed), patches.columns(found, each, seed, self.reals))
+            for seed, (wanted, found) in enumerate(self.pairs)
+        ]
 
 
 class Walk:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from edgeq.types import FloatArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Moments:
-    """Sums over rows x of the float model and y of the quantized one.
+    """Sums over columns x of the float model and y of the quantized one.
 
     Attributes:
-        count: Rows.
+        count: Columns.
         wanted: x, float64 [groups, n].
         found: y, float64 [groups, n].
         square: y y^T, float32 [groups, n, n].
@@ -35,38 +35,37 @@ class Moments:
 
     @classmethod
     def over(
-        cls, matrix: FloatArray, rows: Iterable[tuple[FloatArray, FloatArray]]
+        cls, matrix: FloatArray, columns: Sequence[tuple[FloatArray, FloatArray]]
     ) -> Moments | None:
-        """Sum up; None without a row.
+        """Sum up; None without a column.
 
         Args:
             matrix: W, float32 [groups, outputs, n].
-            rows: Pairs of x and y, each [groups, rows, n].
+            columns: Pairs of x and y, each [groups, n, columns].
         """
-        total: Moments | None = None
-        for wanted, found in rows:
-            error = wanted - found
-            one = cls(
-                wanted.shape[1],
-                wanted.sum(1, dtype=np.float64),
-                found.sum(1, dtype=np.float64),
-                found.transpose(0, 2, 1) @ found,
-                error.transpose(0, 2, 1) @ found,
-                np.square(error @ matrix.transpose(0, 2, 1)).sum(1, dtype=np.float64),
-            )
-            total = one if total is None else total.joined(one, in_place=True)
-        return total
+        if not columns:
+            return None
+        wanted, found = (np.concatenate(side, axis=-1) for side in zip(*columns, strict=True))
+        error, turned = wanted - found, found.transpose(0, 2, 1)
+        return cls(
+            wanted.shape[-1],
+            wanted.sum(-1, dtype=np.float64),
+            found.sum(-1, dtype=np.float64),
+            found @ turned,
+            error @ turned,
+            np.square(matrix @ error).sum(-1, dtype=np.float64),
+        )
 
-    def joined(self, other: Moments, *, in_place: bool = False) -> Moments:
-        """The sums over the rows of both; ``in_place`` gives up the arrays of this one."""
-        names = ("wanted", "found", "square", "cross", "floor")
-        parts = [
-            np.add(getattr(self, name), getattr(other, name), out=getattr(self, name))
-            if in_place
-            else getattr(self, name) + getattr(other, name)
-            for name in names
-        ]
-        return Moments(self.count + other.count, *parts)
+    def joined(self, other: Moments) -> Moments:
+        """The sums over the columns of both."""
+        return Moments(
+            self.count + other.count,
+            self.wanted + other.wanted,
+            self.found + other.found,
+            self.square + other.square,
+            self.cross + other.cross,
+            self.floor + other.floor,
+        )
 
     def centred(self, matrix: FloatArray) -> Moments:
         """The same about the means, for a layer whose bias takes up whatever they leave."""
@@ -81,14 +80,14 @@ class Moments:
             self.floor - np.einsum("gon,gn->go", matrix, away) ** 2 / self.count,
         )
 
-    def shrunk(self, rows_per_input: float) -> FloatArray:
-        """The squares with less of what lies off the diagonal, the fewer rows there are.
+    def shrunk(self, columns_per_input: float) -> FloatArray:
+        """The squares with less of what lies off the diagonal, the fewer columns there are.
 
-        What few rows say of how inputs go together is mostly chance. It is believed by half where
-        there are ``rows_per_input`` of them (Ledoit and Wolf, 2004, for the idea).
+        What few of them say of how inputs go together is mostly chance. It is believed by half
+        where there are ``columns_per_input`` of them (Ledoit and Wolf, 2004, for the idea).
         """
         n = self.square.shape[-1]
-        trust = np.float32(self.count / (self.count + rows_per_input * n))
+        trust = np.float32(self.count / (self.count + columns_per_input * n))
         shrunk: FloatArray = trust * self.square
         diagonal = np.einsum("gnn->gn", shrunk)
         diagonal[...] = np.einsum("gnn->gn", self.square)

@@ -46,6 +46,11 @@ class Choice:
         """All nodes that stay float, each with the reason."""
         return {**self.float_for_speed, **self.excluded}
 
+    @property
+    def is_coupled(self) -> bool:
+        """Whether a step that is taken makes up for the errors of other layers."""
+        return any(step.coupled and step.name in self.steps for step in STEPS)
+
     def with_excluded(self, nodes: Sequence[str], reason: str) -> Choice:
         """The same with further nodes left float."""
         return replace(self, excluded={**self.excluded, **dict.fromkeys(nodes, reason)})

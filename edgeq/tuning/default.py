@@ -4,7 +4,8 @@ Expected errors of single values say little about the output of a deep network, 
 belongs to a measurement: the policy ``auto`` (per value, by expected error) stands against each
 calibrator alone; a recovery step stays only where it helps on samples that it has not learned
 from; and where the result is still far from the original, the layers that cost most accuracy for
-their arithmetic are left float.
+their arithmetic are left float. What is settled then learns anew from all samples: half of them
+teach less (2 dB on EfficientNet-Lite0 with 32), and none has to be kept back any more.
 """
 
 from __future__ import annotations
@@ -99,7 +100,20 @@ def search(
         if found.best is not best:
             notes.append(found.note)
             best = found.best
-    return Search(best, tuple(notes), trials)
+    final = workshop.learned_again(best)
+    if final is not best:
+        notes.append(_again(workshop, best))
+    return Search(final, tuple(notes), trials)
+
+
+def _again(workshop: Workshop, judged: Candidate) -> str:
+    """What is to be said of figures that are measured on samples that were learned from."""
+    learned = [step.name for step in STEPS if step.coupled and step.name in judged.choice.steps]
+    return (
+        f"Once it was settled, {' and '.join(learned)} learned anew from "
+        f"{workshop.most_learned_from} samples, those included that closeness is measured on; "
+        f"before, {judged.typical_db:.1f} dB were measured on samples that it had not seen"
+    )
 
 
 def _start(workshop: Workshop, calibrators: Sequence[str]) -> Choice:
@@ -114,7 +128,7 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
     """
     recipe = workshop.recipe
     begun = _start(workshop, calibrators)
-    told = workshop.build(replace(begun, steps=frozenset(recipe.steps)))
+    told = workshop.build(replace(begun, steps=frozenset(recipe.steps)), from_all=True)
     known = {node_name(node) for node in nodes(told.floats.model)}
     for key in ("left_float", "integer_for_speed", "float_for_speed"):
         for name in getattr(recipe, key):
@@ -124,7 +138,8 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
                 )
     further = [name for name in recipe.left_float if name not in told.choice.excluded]
     if further:
-        told = workshop.build(told.choice.with_excluded(further, _TOLD), like=told)
+        choice = told.choice.with_excluded(further, _TOLD)
+        told = workshop.build(choice, like=told, from_all=True)
     faster = replace(
         told.choice,
         integer_for_speed=frozenset(recipe.integer_for_speed),

@@ -52,6 +52,8 @@ class Workshop:
         samples: What candidates are measured on.
         learning: What recovery steps learn from; better not what is measured on.
         others: What finalists are measured on beside ``samples``.
+        further: What steps learn from beside ``learning`` once everything is decided: samples that
+            were measured on until then.
         threads: Threads of the sessions.
     """
 
@@ -66,6 +68,7 @@ class Workshop:
         samples: Sequence[Sample],
         learning: Sequence[Sample],
         others: Sequence[Sample] = (),
+        further: Sequence[Sample] = (),
         *,
         threads: int = 0,
     ) -> None:
@@ -74,6 +77,7 @@ class Workshop:
         self.threads = threads
         self.recipe = recipe
         self._learning = learning
+        self._everything = (*learning, *further)
         self._calibrators = calibrators
         self._config = SessionConfig(threads, entries=target.session_entries)
         right = Session(original, SessionConfig(threads), what="the original")
@@ -87,7 +91,12 @@ class Workshop:
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
 
     def build(
-        self, choice: Choice, *, like: Candidate | None = None, same_weights: bool = False
+        self,
+        choice: Choice,
+        *,
+        like: Candidate | None = None,
+        same_weights: bool = False,
+        from_all: bool = False,
     ) -> Candidate:
         """Quantize as ``choice`` says, run the result and measure it.
 
@@ -97,6 +106,8 @@ class Workshop:
                 is taken over instead of being computed again.
             same_weights: Whether to take over its weights, too, where they make up for errors of
                 layers that may be float now.
+            from_all: Whether steps that make up for errors learn from all samples, those included
+                that candidates are measured on: of what is not to be compared with others.
         """
         floats = self._floats.behind(choice.steps)
         annotations, unseen = self._floats.annotate(floats, choice)
@@ -110,7 +121,8 @@ class Workshop:
         if like is not None and (same_weights or _weights_alike(like, choice)):
             adjusted = with_original_constants(like.adjusted, floats.model, plan.integer_nodes)
         else:
-            adjusted = self._adjust(floats, plan, choice)
+            learning = self._everything if from_all else self._learning
+            adjusted = self._adjust(floats, plan, choice, learning)
         adjusted = settled(adjusted, plan)
         model = insert(adjusted, plan)
         found = self._references.compare(self.open(model))
@@ -128,6 +140,21 @@ class Workshop:
             outputs = self._other_references.compare(self.open(candidate.model), found).result()
             self._confirmed[candidate] = replace(candidate, outputs=outputs)
         return self._confirmed.get(candidate, candidate)
+
+    def learned_again(self, candidate: Candidate) -> Candidate:
+        """The candidate with weights and biases that were learned from all samples.
+
+        For the end, when nothing is left to decide: what it is measured on is among them. As it is
+        where no step has learned any, or there is nothing more to learn from.
+        """
+        if len(self._everything) == len(self._learning) or not candidate.choice.is_coupled:
+            return candidate
+        return self.build(candidate.choice, like=candidate, from_all=True)
+
+    @property
+    def most_learned_from(self) -> int:
+        """How many samples there are to learn from."""
+        return len(self._everything)
 
     def open(self, model: ir.Model) -> Session:
         """Open what edgeq made; that it does not load is nobody's mistake but ours.
@@ -162,7 +189,9 @@ class Workshop:
             case steps.Stage.WEIGHTS:
                 return bool(plan.weights or plan.dynamic)
 
-    def _adjust(self, floats: FloatModel, plan: QuantPlan, choice: Choice) -> ir.Model:
+    def _adjust(
+        self, floats: FloatModel, plan: QuantPlan, choice: Choice, learning: Sequence[Sample]
+    ) -> ir.Model:
         """The float model with the weights and biases that the steps choose for the plan."""
         base = floats.model
         rounding = {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & choice.steps
@@ -170,7 +199,7 @@ class Workshop:
             base = round_weights(
                 base,
                 plan,
-                self._learning,
+                learning,
                 with_biases=steps.ROUND.name in rounding,
                 threads=self.threads,
             ).model
@@ -178,17 +207,18 @@ class Workshop:
             base = correct_biases(base, plan, self._floats.channels(floats))
         if steps.BIAS_MEASURED.name in choice.steps:
             base = correct_biases_empirically(
-                floats.model, base, plan, self._learning, threads=self.threads
+                floats.model, base, plan, learning, threads=self.threads
             )
         return base
 
 
 def _weights_alike(candidate: Candidate, choice: Choice) -> bool:
     """Whether the layers that both quantize have the same weights and biases."""
-    coupled = any(step.coupled and step.name in choice.steps for step in steps.STEPS)
     same_steps = candidate.choice.steps == choice.steps
     same_steps &= candidate.choice.pairs is choice.pairs
-    return same_steps and not coupled and candidate.choice.calibrators == choice.calibrators
+    return (
+        same_steps and not choice.is_coupled and candidate.choice.calibrators == choice.calibrators
+    )
 
 
 def with_original_constants(

@@ -15,12 +15,12 @@ EVERY = 10**6
 
 
 def unfolded(model, data):
-    """The product of all rows with the weight: [positions, groups * outputs]."""
+    """The product of the weight with all columns: [positions, groups * outputs]."""
     node = model.graph[-1]
     weight = node.inputs[1].const_value.numpy()
-    rows, matrix = patches_of(node, weight).rows(data, EVERY), as_matrix(node, weight)
+    columns, matrix = patches_of(node, weight).columns(data, EVERY), as_matrix(node, weight)
     np.testing.assert_array_equal(from_matrix(node, matrix, weight.shape), weight)
-    return np.concatenate(rows @ matrix.transpose(0, 2, 1), axis=-1)
+    return np.concatenate(matrix @ columns, axis=0).T
 
 
 @st.composite
@@ -51,7 +51,7 @@ def convolutions(draw):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(convolutions())
-def test_patches_times_weights_are_the_convolution(case):
+def test_weights_times_patches_are_the_convolution(case):
     attributes, shape, data_shape = case
     weight, data = graphs.numbers(0, *shape), graphs.numbers(1, *data_shape)
     graph = helper.make_graph(
@@ -76,7 +76,7 @@ def test_patches_times_weights_are_the_convolution(case):
         ("n (float[6,4] x) => (float[6,5] z) { [c] z = Gemm<transB=1>(x, w) }", (5, 4)),
     ],
 )
-def test_rows_times_weights_are_the_product(text, weight):
+def test_weights_times_columns_are_the_product(text, weight):
     model = graphs.build(text, w=graphs.numbers(0, *weight))
     data = graphs.feeds(model, 1)[0]["x"]
     want = Session(model).run({"x": data})["z"]
@@ -89,12 +89,12 @@ def test_few_positions_are_spread_over_all_and_the_same_every_time():
     node = model.graph[0]
     patches = patches_of(node, node.inputs[1].const_value.numpy())
     places = np.broadcast_to(np.arange(512.0).reshape(2, 1, 16, 16), (2, 3, 16, 16))
-    taken = patches.rows(places, 64)[0, :, 0]
+    taken = patches.columns(places, 64)[0, 0]
     assert len(set(taken)) == 64
     assert set(taken // 128) == {0, 1, 2, 3}
     assert len(set(taken % 16)) > 12
-    np.testing.assert_array_equal(taken, patches.rows(places, 64)[0, :, 0])
-    assert set(taken) != set(patches.rows(places, 64, seed=1)[0, :, 0])
+    np.testing.assert_array_equal(taken, patches.columns(places, 64)[0, 0])
+    assert set(taken) != set(patches.columns(places, 64, seed=1)[0, 0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Moments stand for the rows they were made of."""
+"""Moments stand for the columns they were made of."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,14 @@ from edgeq.refinement.moments import Moments
 
 
 def pairs(seed=0, groups=2, n=5, counts=(30, 20)):
-    """Rows of the float model and of the quantized one, sample by sample."""
+    """Columns of the float model and of the quantized one, sample by sample."""
     generator = np.random.default_rng(seed)
-    for rows in counts:
-        wanted = generator.standard_normal((groups, rows, n)) + 1
+    made = []
+    for columns in counts:
+        wanted = generator.standard_normal((groups, n, columns)) + 1
         found = 0.9 * wanted + 0.1 * generator.standard_normal(wanted.shape) + 0.2
-        yield wanted.astype(np.float32), found.astype(np.float32)
+        made.append((wanted.astype(np.float32), found.astype(np.float32)))
+    return made
 
 
 def matrices(seed=9, groups=2, outputs=3, n=5):
@@ -21,18 +23,14 @@ def matrices(seed=9, groups=2, outputs=3, n=5):
     return made[0], made[0] + made[1] / 10
 
 
-def turned(matrix):
-    return matrix.astype(np.float64).transpose(0, 2, 1)
-
-
 def stacked():
-    return (np.concatenate(part, axis=1).astype(np.float64) for part in zip(*pairs(), strict=True))
+    return (np.concatenate(part, axis=2).astype(np.float64) for part in zip(*pairs(), strict=True))
 
 
-def test_errors_are_those_of_the_rows():
+def test_errors_are_those_of_the_columns():
     right, left = matrices()
     wanted, found = stacked()
-    want = np.square(wanted @ turned(right) - found @ turned(left)).sum(1)
+    want = np.square(right @ wanted - left @ found).sum(2)
     moments = Moments.over(right, pairs())
     np.testing.assert_allclose(moments.errors(right, left), want, rtol=1e-4)
     assert moments.count == 50
@@ -41,15 +39,15 @@ def test_errors_are_those_of_the_rows():
 def test_centred_errors_are_those_behind_the_best_bias():
     right, left = matrices()
     wanted, found = stacked()
-    error = wanted @ turned(right) - found @ turned(left)
-    want = np.square(error - error.mean(1, keepdims=True)).sum(1)
+    error = right @ wanted - left @ found
+    want = np.square(error - error.mean(2, keepdims=True)).sum(2)
     got = Moments.over(right, pairs()).centred(right).errors(right, left)
     np.testing.assert_allclose(got, want, rtol=1e-3)
 
 
 def test_parts_join_to_the_whole():
     right, left = matrices()
-    every = list(pairs())
+    every = pairs()
     one, other = (Moments.over(right, [pair]) for pair in every)
     whole = Moments.over(right, every)
     np.testing.assert_allclose(
@@ -66,14 +64,14 @@ def test_fitted_weights_err_less_the_freer_they_are(ridge):
     assert moments.errors(right, fitted).sum() <= moments.errors(right, right).sum() * 1.0001
     if ridge < 1e-3:
         wanted, found = stacked()
-        best = np.stack([np.linalg.lstsq(f, w @ r.T, rcond=None)[0].T
+        best = np.stack([np.linalg.lstsq(f.T, (r @ w).T, rcond=None)[0].T
                          for f, w, r in zip(found, wanted, right, strict=True)])  # fmt: skip
         np.testing.assert_allclose(fitted, best, atol=1e-3)
     if ridge > 1e3:
         np.testing.assert_allclose(fitted, right, atol=1e-4)
 
 
-def test_few_rows_are_believed_less():
+def test_few_columns_are_believed_less():
     right, _ = matrices()
     moments = Moments.over(right, pairs(counts=(5,)))
     shrunk = moments.shrunk(1.0)

@@ -22,13 +22,15 @@ from edgeq.tuning.workshop import Workshop
 from edgeq.validation.coverage import count_macs, shares
 
 
-def workshop(model, samples, calibrators="minmax", skip=(), measured=None):
+def workshop(model, samples, calibrators="minmax", skip=(), measured=None, further=()):
     chosen = calibrators_for(calibrators)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
     measured, recipe = measured or samples, Recipe(skip_steps=skip)
     others = samples[len(measured) :]
-    return Workshop(model, model, CPU, recipe, found, chosen, measured, samples, others, threads=1)
+    return Workshop(
+        model, model, CPU, recipe, found, chosen, measured, samples, others, further, threads=1
+    )
 
 
 def chain(outlier=1.0, depth=3):
@@ -227,6 +229,24 @@ def test_behind_a_step_on_the_float_model_biases_are_corrected_where_that_helps(
     shop = Telling(skip, **known)
     best, _ = default.recover(shop, shop.build(Choice(("minmax",))))
     assert best.choice.steps == ({"bias", "equalize"} if kept == "both" else kept)
+
+
+def test_steps_are_judged_on_samples_that_they_have_not_seen_and_learn_from_them_afterwards(
+    monkeypatch,
+):
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    monkeypatch.setattr(default, "NOTICEABLE_DB", -100.0)
+    model = chain(outlier=100.0)
+    samples = graphs.feeds(model, 8)
+    skip = ("bias", "equalize")
+    shop = workshop(model, samples[:4], skip=skip, measured=samples[4:], further=samples[4:])
+    result = search(shop, ("minmax",), {}, falls_back=False)
+    judged = shop.build(result.best.choice)
+    rounded = next(trial for trial in result.steps if trial.name == "round")
+    assert rounded.after_db == judged.typical_db
+    assert result.best.typical_db > judged.typical_db
+    (note,) = [note for note in result.notes if "learned anew from 8 samples" in note]
+    assert f"{judged.typical_db:.1f} dB" in note
 
 
 def test_a_step_that_is_skipped_is_nowhere_in_the_result():

@@ -12,6 +12,7 @@ from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.refinement import steps
 from edgeq.refinement.rewritten import Rewritten
+from edgeq.refinement.rounding import round_weights
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import floats
 from edgeq.tuning import workshop as shops
@@ -20,14 +21,14 @@ from edgeq.tuning.floats import NOT_FINITE
 from edgeq.tuning.workshop import Workshop
 
 
-def workshop(model, samples, measured=None):
+def workshop(model, samples, measured=None, further=()):
     chosen = calibrators_for("minmax")
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
     measured = measured or samples
     others = samples[len(measured) :]
     return Workshop(
-        model, model, CPU, Recipe(), found, chosen, measured, samples, others, threads=1
+        model, model, CPU, Recipe(), found, chosen, measured, samples, others, further, threads=1
     )
 
 
@@ -214,3 +215,51 @@ def test_what_a_step_did_to_the_model_is_told_once():
     both = shop.build(plain.with_step(steps.EQUALIZE).with_step(steps.SMOOTH))
     (note,) = [note for note in both.floats.notes if "became Relu" in note]
     assert "1 Clip nodes" in note
+
+
+@pytest.fixture
+def lessons(monkeypatch):
+    """How many samples layers learned from, each time that they did."""
+    found = []
+
+    def counted(base, plan, samples, **options):
+        found.append(len(samples))
+        return round_weights(base, plan, samples, **options)
+
+    monkeypatch.setattr(shops, "round_weights", counted)
+    return found
+
+
+def test_what_is_settled_learns_from_all_samples(lessons):
+    model = biased()
+    samples = graphs.feeds(model, 8)
+    shop = workshop(model, samples[:4], samples[4:], samples[4:])
+    judged = shop.build(Choice(("minmax",), steps=frozenset({"round"})))
+    final = shop.learned_again(judged)
+    assert lessons == [4, 8]
+    assert final.choice == judged.choice
+    want = round_weights(model, judged.plan, samples, threads=1).model
+    for name in "abc":
+        there, here = (
+            next(n for n in m.graph if n.name == name).inputs[1].const_value.numpy()
+            for m in (want, final.adjusted)
+        )
+        np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize("steps_taken", [(), ("bias",)])
+def test_what_has_learned_nothing_is_not_built_again(lessons, steps_taken):
+    model = biased()
+    samples = graphs.feeds(model, 8)
+    shop = workshop(model, samples[:4], samples[4:], samples[4:])
+    built = shop.build(Choice(("minmax",), steps=frozenset(steps_taken)))
+    assert shop.learned_again(built) is built
+    assert not lessons
+
+
+def test_without_further_samples_nothing_is_learned_again(lessons):
+    model = biased()
+    shop = workshop(model, graphs.feeds(model))
+    built = shop.build(Choice(("minmax",), steps=frozenset({"round"})))
+    assert shop.learned_again(built) is built
+    assert len(lessons) == 1
