@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.api.estimating import Estimates, estimate_costs, sizing_sample
 from edgeq.api.sensing import Sensitivity, measure
 from edgeq.graph import loader, macs, opset, shapes
+from edgeq.graph.fix_inputs import fix_inputs
 from edgeq.graph.interface import Interface
 from edgeq.graph.split import tensors
 from edgeq.graph.walk import node_name, nodes
@@ -17,10 +19,11 @@ from edgeq.quantization.annotate import annotate
 from edgeq.quantization.forecast import forecast
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
+from edgeq.targets.board import GENERIC, board_named
 from edgeq.weight_only.sizes import model_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
@@ -52,6 +55,7 @@ class Inspection:
         notes: What loading and preparing changed.
         sensitivity: What int8 costs and where; None where there was no data.
         sizes: What the weights take in every form; None where nobody asked.
+        estimates: What a run would cost on a board; None where nobody asked.
     """
 
     path: Path | None
@@ -68,6 +72,7 @@ class Inspection:
     notes: tuple[str, ...]
     sensitivity: Sensitivity | None = None
     sizes: ModelSizes | None = None
+    estimates: Estimates | None = None
 
 
 def inspect(
@@ -78,6 +83,10 @@ def inspect(
     max_samples: int | None = None,
     threads: int = 0,
     sizes: bool = False,
+    sensitivity: bool = True,
+    estimate: bool = False,
+    board: str = GENERIC,
+    fix_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Look at a model without changing it.
@@ -85,26 +94,36 @@ def inspect(
     Args:
         model: Anything :func:`edgeq.quantize` takes.
         target: Name of the target profile to predict for.
-        calibration_data: As for :func:`edgeq.quantize`. With it, the model is quantized without any
-            search and compared layer by layer: which nodes and values int8 costs most, and why.
+        calibration_data: As for :func:`edgeq.quantize`.
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         sizes: Whether to tell what the weights take as fp32, fp16, w8, w4 and w2.
+        sensitivity: Whether, with data, to quantize the model without any search and to compare it
+            layer by layer: which nodes and values int8 costs most, and why.
+        estimate: Whether to count what a run would cost on a board.
+        board: Name of the board, or a TOML file.
+        fix_shapes: Sizes to take for inputs and symbolic dimensions, as for :func:`edgeq.optimize`.
         progress: Listens to the run with data.
 
     Raises:
         ModelError: The model cannot be read.
-        RecipeError: There is no such target.
+        RecipeError: There is no such target, board or input, or sizes that an estimate needs are
+            open.
         EdgeqError: With data: it cannot be used, or nothing can run in integers.
     """
-    profile = target_named(target)
+    profile, costs = target_named(target), board_named(board)
     loaded = loader.load(model)
-    raised = opset.upgrade(loaded.model, profile.minimum_opset)
+    sized = fix_inputs(loaded.model, fix_shapes) if fix_shapes else loaded.model
+    raised = opset.upgrade(sized, profile.minimum_opset)
     prepared = prepare(raised, pipeline=for_quantizing(profile))
     macs_of_all = _macs(prepared.model)
     annotations = annotate(prepared.model, profile, Recipe())
     least = _least(prepared.model)
     foretold = forecast(prepared.model, annotations.decisions, least, profile, annotations.rounded)
+    estimates = None
+    if estimate:
+        sample = sizing_sample(sized, calibration_data, prepared.samples)
+        estimates = estimate_costs(sized, prepared.model, annotations, profile, costs, sample)
     return Inspection(
         path=loaded.path,
         sha256=loaded.sha256,
@@ -119,7 +138,7 @@ def inspect(
         decisions=tuple(annotations.decisions.values()),
         notes=(*loaded.notes, *prepared.notes),
         sensitivity=None
-        if calibration_data is None
+        if calibration_data is None or not sensitivity
         else measure(
             loaded,
             profile,
@@ -129,6 +148,7 @@ def inspect(
             progress=progress,
         ),
         sizes=model_sizes(prepared.model) if sizes else None,
+        estimates=estimates,
     )
 
 

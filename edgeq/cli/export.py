@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeq.cli import options
-from edgeq.cli.optimize import parse_shapes
 from edgeq.cli.output import check_output
 from edgeq.cli.show import show, show_json
 
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     metavar="FILE.ort",
     help="Where to write it; default: beside MODEL.",
 )
-@click.option(
-    "--fix-shape",
-    multiple=True,
-    metavar="NAME=DIMS",
-    help="Fix an input's shape (x=1,3,224,224) or a symbolic dimension (batch=1). Repeatable.",
-)
+@options.fix_shape_option
 @click.option("--data", metavar="DATA", help="Samples on which the file has to answer like MODEL.")
 @options.quiet_option
 @options.json_option("what was written")
@@ -53,7 +47,8 @@ def export(
     check_output(target, "-o", [model])
     from edgeq import api
 
-    made = api.export(model, target, format=format_, fix_shapes=parse_shapes(fix_shape), data=data)
+    fixed = options.parse_shapes(fix_shape)
+    made = api.export(model, target, format=format_, fix_shapes=fixed, data=data)
     if as_json:
         show_json(made.to_dict())
     elif not quiet:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.api import Inspection
+    from edgeq.api.estimating import Estimates
     from edgeq.api.sensing import Sensitivity
     from edgeq.quantization.plan import NodeDecision
     from edgeq.weight_only.sizes import ModelSizes
@@ -29,13 +30,7 @@ _MATRICES = 8
 
 @click.command(short_help="Show what a model is made of.")
 @click.argument("model", type=options.PATH)
-@click.option(
-    "--target",
-    default="cpu",
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="What the model shall run on: one of edgeq list targets, or a profile of yours.",
-)
+@options.target_option
 @click.option(
     "--sensitivity",
     is_flag=True,
@@ -45,6 +40,17 @@ _MATRICES = 8
 @click.option(
     "--sizes", is_flag=True, help="Show what each matrix takes as fp32, fp16, w8, w4 and w2."
 )
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Count what a run would move, compute and need of memory and energy on a board.",
+)
+@click.option(
+    "--board",
+    metavar="NAME|FILE.toml",
+    help="For --estimate: one of edgeq list boards, or a file of yours; default: generic.",
+)
+@options.fix_shape_option
 @options.calib_option()
 @options.max_samples_option
 @options.threads_option
@@ -57,6 +63,9 @@ def inspect(
     target: str,
     sensitivity: bool,
     sizes: bool,
+    estimate: bool,
+    board: str | None,
+    fix_shape: tuple[str, ...],
     calib: str | None,
     max_samples: int | None,
     threads: int,
@@ -64,7 +73,8 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Show what MODEL is made of, and what of it would run in integers."""
-    _require_both(sensitivity, calib)
+    _require_both(calib, board, sensitivity=sensitivity, estimate=estimate)
+    fixed = options.parse_shapes(fix_shape)
     with progress_bar(silent=not sensitivity or quiet or as_json) as progress:
         from edgeq import api
 
@@ -75,6 +85,10 @@ def inspect(
             max_samples=max_samples,
             threads=threads,
             sizes=sizes,
+            sensitivity=sensitivity,
+            estimate=estimate,
+            board=board or "generic",
+            fix_shapes=fixed,
             progress=progress,
         )
     if as_json:
@@ -83,14 +97,22 @@ def inspect(
         show(*_view(found))
 
 
-def _require_both(sensitivity: bool, calib: str | None) -> None:
+def _require_both(
+    calib: str | None, board: str | None, *, sensitivity: bool, estimate: bool
+) -> None:
     if sensitivity and calib is None:
         raise RecipeError(
             "there are no samples to measure with", where="--sensitivity", remedy="Give --calib"
         )
-    if calib is not None and not sensitivity:
+    if calib is not None and not (sensitivity or estimate):
         raise RecipeError(
-            "without --sensitivity nothing is measured", where="--calib", remedy="Add --sensitivity"
+            "without --sensitivity nothing is measured",
+            where="--calib",
+            remedy="Add --sensitivity, or --estimate",
+        )
+    if board is not None and not estimate:
+        raise RecipeError(
+            "without --estimate nothing is counted", where="--board", remedy="Add --estimate"
         )
 
 
@@ -120,8 +142,15 @@ def _document(found: Inspection) -> dict[str, Any]:
         ],
         "notes": list(found.notes),
         **({} if found.sizes is None else {"sizes": _sizes_document(found.sizes)}),
+        **({} if found.estimates is None else {"estimate": _estimated(found.estimates)}),
         **({} if found.sensitivity is None else _measured(found.sensitivity)),
     }
+
+
+def _estimated(found: Estimates) -> dict[str, Any]:
+    from edgeq.report.estimate import document
+
+    return document(found.board, found.forms)
 
 
 def _foretold(found: Inspection) -> dict[str, Any]:
@@ -173,6 +202,10 @@ def _view(found: Inspection) -> list[RenderableType]:
         parts += [Text(), _left_float(found)]
     if found.sizes is not None:
         parts += [Text(), _sizes(found.sizes)]
+    if found.estimates is not None:
+        from edgeq.report.estimate_terminal import estimated
+
+        parts += [Text(), estimated(found.estimates.board, found.estimates.forms)]
     if found.sensitivity is not None:
         parts += [Text(), _costs(found.sensitivity)]
     if found.notes:

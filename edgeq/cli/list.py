@@ -9,6 +9,7 @@ import click
 from edgeq.cli import options
 from edgeq.cli.show import show, show_json
 from edgeq.errors import PluginError, RecipeError, nearest
+from edgeq.report.text import file_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +31,9 @@ _TARGET_DETAILS = (
 )
 """What the list of targets tells programs only."""
 
+_BOARD_DETAILS = ("sources", "energy")
+"""What the list of boards tells programs only."""
+
 _CALIBRATOR_LINES = {
     "  parameters": "parameters",
     "  source": "source",
@@ -39,7 +43,7 @@ _CALIBRATOR_LINES = {
 
 
 @click.command(name="list")
-@click.argument("kind", metavar="calibrators|targets|ops|passes|metrics")
+@click.argument("kind", metavar="calibrators|targets|boards|ops|passes|metrics")
 @options.json_option("the list")
 @options.debug_option
 def list_(kind: str, *, as_json: bool) -> None:
@@ -166,6 +170,36 @@ def _targets() -> list[Row]:
     ]
 
 
+def _boards() -> list[Row]:
+    from edgeq.targets.board import boards
+
+    return [
+        {
+            "name": board.name,
+            "flash": board.flash_bytes,
+            "ram": board.ram_bytes,
+            "weights in": board.weights.value,
+            "summary": board.summary,
+            "sources": list(board.sources),
+            "energy": None
+            if board.energy is None
+            else {
+                **{f"{name} MAC": cost for name, cost in board.energy.mac.items()},
+                "activation byte": board.energy.activation_byte,
+                "weight byte": board.energy.weight_byte,
+                "source": board.energy.source,
+            },
+        }
+        for board in boards()
+    ]
+
+
+def _shortened_board(row: Row) -> Row:
+    """Memory for people."""
+    sizes = {key: "" if row[key] is None else file_size(row[key]) for key in ("flash", "ram")}
+    return {key: each for key, each in {**row, **sizes}.items() if key not in _BOARD_DETAILS}
+
+
 def _ops() -> list[Row]:
     from edgeq.ops import RULES
     from edgeq.targets import TARGETS
@@ -249,6 +283,7 @@ def _methods() -> list[Row]:
 KINDS: Mapping[str, Callable[[], list[Row]]] = {
     "calibrators": _calibrators,
     "targets": _targets,
+    "boards": _boards,
     "ops": _ops,
     "passes": _passes,
     "steps": _steps,
@@ -257,11 +292,13 @@ KINDS: Mapping[str, Callable[[], list[Row]]] = {
 }
 _SHORTENED: Mapping[str, Callable[[Row], Row]] = {
     "targets": _shortened_target,
+    "boards": _shortened_board,
     "ops": _shortened_op,
 }
 TITLES = {
     "calibrators": "Calibrators: --calibrator NAME[:key=value,...]",
     "targets": "Targets: --target NAME",
+    "boards": "Boards: inspect --estimate --board NAME",
     "ops": "Operators that edgeq can put into integers",
     "passes": "Graph passes, in the order in which they run",
     "steps": "Recovery steps, in the order in which they are tried",

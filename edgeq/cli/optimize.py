@@ -12,7 +12,6 @@ from edgeq.cli import options
 from edgeq.cli.output import check_output, check_report, write_reports
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
-from edgeq.errors import RecipeError
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
@@ -56,12 +55,7 @@ class _Request:
     metavar="DATA",
     help="Samples to compare both models on, beside random inputs; a few are read.",
 )
-@click.option(
-    "--fix-shape",
-    multiple=True,
-    metavar="NAME=DIMS",
-    help="Fix an input, as in x=1,3,224,224, or a symbolic dimension, as in batch=1. Repeatable.",
-)
+@options.fix_shape_option
 @click.option("--passes", metavar="NAME,NAME...", help="Run these only; see edgeq list passes.")
 @click.option("--skip-pass", multiple=True, metavar="NAME", help="Leave out a pass. Repeatable.")
 @options.threads_option
@@ -105,7 +99,7 @@ def _check(request: _Request) -> None:
 
 
 def _optimize(request: _Request) -> OptimizationResult:
-    fixed = parse_shapes(request.fix_shape)
+    fixed = options.parse_shapes(request.fix_shape)
     with progress_bar(silent=request.quiet or request.as_json) as progress:
         from edgeq import api
 
@@ -124,24 +118,3 @@ def _optimize(request: _Request) -> OptimizationResult:
 
 def _listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def parse_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """``NAME=1,3,224,224`` as a name and its sizes."""
-    found: dict[str, tuple[int, ...]] = {}
-    for text in given:
-        # Names of inputs may hold an equals sign themselves.
-        name, _, dims = text.rpartition("=")
-        try:
-            sizes = tuple(int(size) for size in dims.replace("x", ",").split(","))
-        except ValueError:
-            sizes = ()
-        if not name or not sizes:
-            raise RecipeError(
-                f"{text!r} is not NAME=DIMS",
-                where="--fix-shape",
-                remedy="Write it as in --fix-shape x=1,3,224,224 or --fix-shape batch=1",
-            )
-        if found.setdefault(name, sizes) != sizes:
-            raise RecipeError(f"{name!r} is given twice", where="--fix-shape", remedy="Keep one")
-    return found

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeq.errors import RecipeError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,6 +71,12 @@ exclude_option = click.option(
     metavar="PATTERN",
     help="Node names or operators that stay float; * and ? match anything. Repeatable.",
 )
+fix_shape_option = click.option(
+    "--fix-shape",
+    multiple=True,
+    metavar="NAME=DIMS",
+    help="Fix an input, as in x=1,3,224,224, or a symbolic dimension, as in batch=1. Repeatable.",
+)
 calibrator_option = click.option(
     "--calibrator",
     metavar="NAME[:key=value,...]",
@@ -127,3 +135,24 @@ costs_option = click.option(
     help="Place layers by these times in place of measuring: what tune --save-costs or "
     "run --profile wrote. Repeatable.",
 )
+
+
+def parse_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """``NAME=1,3,224,224`` as a name and its sizes."""
+    found: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        # Names of inputs may hold an equals sign themselves.
+        name, _, dims = text.rpartition("=")
+        try:
+            sizes = tuple(int(size) for size in dims.replace("x", ",").split(","))
+        except ValueError:
+            sizes = ()
+        if not name or not sizes:
+            raise RecipeError(
+                f"{text!r} is not NAME=DIMS",
+                where="--fix-shape",
+                remedy="Write it as in --fix-shape x=1,3,224,224 or --fix-shape batch=1",
+            )
+        if found.setdefault(name, sizes) != sizes:
+            raise RecipeError(f"{name!r} is given twice", where="--fix-shape", remedy="Keep one")
+    return found

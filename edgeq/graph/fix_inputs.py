@@ -70,7 +70,7 @@ def _collect(model: ir.Model, name: str, sizes: tuple[int, ...], symbols: dict[s
             what = f"dimension {axis} is fixed to {dim} in the model, {size} was asked for"
             raise RecipeError(what, where=where, remedy="Export the model with that size")
         symbol = None if dim is None or isinstance(dim, int) else dim.value
-        if symbol is not None:
+        if symbol is not None and not shapes.is_vague(symbol):
             _note(symbols, symbol, size, where)
     value.shape = ir.Shape(sizes)
 
@@ -78,9 +78,8 @@ def _collect(model: ir.Model, name: str, sizes: tuple[int, ...], symbols: dict[s
 def _symbols(model: ir.Model) -> list[str]:
     """Names of the symbolic dimensions of the inputs."""
     dims = [d for v in model.graph.inputs for d in (v.shape or ())]
-    return list(
-        dict.fromkeys(str(d.value) for d in dims if not isinstance(d, int) and d.value is not None)
-    )
+    names = [d.value for d in dims if not isinstance(d, int) and d.value is not None]
+    return list(dict.fromkeys(name for name in names if not shapes.is_vague(name)))
 
 
 def _note(symbols: dict[str, int], symbol: str, size: int, where: str) -> None:

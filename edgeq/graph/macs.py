@@ -23,7 +23,8 @@ class ComputeOp:
 
     Attributes:
         op_type: The operator.
-        kind: How it multiplies: ``conv``, ``transposed``, ``product`` or ``recurrent``.
+        kind: How it multiplies: ``conv``, ``transposed``, ``product``, ``blocks`` (a product whose
+            weight is packed) or ``recurrent``.
         domains: Where it is defined.
         weight: Number of the weight's input; the data is input 0.
     """
@@ -46,6 +47,7 @@ _OPS: Final = (
     ComputeOp("MatMul", "product"),
     ComputeOp("MatMulInteger", "product"),
     ComputeOp("MatMulIntegerToFloat", "product", _MICROSOFT),
+    ComputeOp("MatMulNBits", "blocks", _MICROSOFT),
     ComputeOp("QGemm", "product", _MICROSOFT, weight=3),
     ComputeOp("QLinearConv", "conv", weight=3),
     ComputeOp("QLinearMatMul", "product", weight=3),
@@ -86,6 +88,9 @@ def count(node: ir.Node, shape_of: ShapeOf) -> int | None:
         raise ValueError(f"{node.op_type} is not counted")
     if op.kind == "recurrent":
         return _recurrent(node, shape_of)
+    if op.kind == "blocks":
+        made = shape_of(node.outputs[0])
+        return None if made is None else math.prod(made) * node.attributes.get_int("K", 0)
     data, weight, out = (
         None if value is None else shape_of(value)
         for value in (node.inputs[0], node.inputs[op.weight], node.outputs[0])

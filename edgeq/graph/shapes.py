@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _LARGE: Final = 1024
 """Size in bytes from which the content of a constant tells nothing about shapes."""
 
+_VAGUE: Final = frozenset(
+    {"", "?", "none", "null", "unk", "unknown", "dynamic", "any", "-1", "dim"}
+)
+"""Names that exporters give to every size they do not know."""
+
 _IR_VERSION: Final = 4
 """The version from which initializers have types without being inputs."""
 
@@ -124,3 +129,8 @@ def static(value: ir.Value | None) -> tuple[int, ...] | None:
 def rank(value: ir.Value | None) -> int | None:
     """The number of dimensions, when known."""
     return None if value is None or value.shape is None else len(value.shape)
+
+
+def is_vague(symbol: str) -> bool:
+    """Whether the name of a dimension says nothing: equal ones are not equal sizes."""
+    return symbol.strip().lower() in _VAGUE

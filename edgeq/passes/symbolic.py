@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir as ir
 
 from edgeq.graph import constants, walk
+from edgeq.graph.shapes import is_vague
 from edgeq.graph.walk import is_op
 from edgeq.passes import dims, pattern
 from edgeq.passes.symbolic_elements import ELEMENT_RULES, LONGEST
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 Shape: TypeAlias = "tuple[Size, ...]"
 Elements: TypeAlias = "tuple[Size | None, ...]"
 """Content of a scalar or vector; None where an element is not told."""
-
-_VAGUE = frozenset({"", "?", "none", "null", "unk", "unknown", "dynamic", "any", "-1", "dim"})
-"""Names that exporters give to every size they do not know: equal names are not equal sizes."""
 
 _TOLD = frozenset(
     {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.FLOAT,
@@ -156,7 +154,7 @@ def _names(graph: ir.Graph) -> frozenset[str]:
         counts = Counter(name for name in symbolic if name is not None)
         found |= set(counts)
         doubtful |= {name for name, count in counts.items() if count > 1}
-    return frozenset(n for n in found - doubtful if n.strip().lower() not in _VAGUE)
+    return frozenset(n for n in found - doubtful if not is_vague(n))
 
 
 def _constant_elements(value: ir.Value) -> Elements | None:

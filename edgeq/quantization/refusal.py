@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeq.quantization.plan import NodeDecision
     from edgeq.targets import TargetProfile
 
-_INTEGER_OPS = frozenset(
+INTEGER_OPS = frozenset(
     {
         "ConvInteger",
         "DynamicQuantizeLSTM",
@@ -47,7 +47,7 @@ def refuse_quantized(model: ir.Model) -> None:
     found = Counter(
         node.op_type
         for node in nodes(model)
-        if node.op_type in _INTEGER_OPS
+        if node.op_type in INTEGER_OPS
         or node.op_type.startswith("QLinear")
         or (node.op_type == "DequantizeLinear" and not constants.is_constant(node.inputs[0]))
     )

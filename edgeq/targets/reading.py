@@ -7,11 +7,11 @@ A file is checked key by key before anything is made of it. What it does not say
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import RecipeError, nearest
+from edgeq.targets import toml
 from edgeq.targets.profile import (
     Condition,
     Execution,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     Reader = Callable[[object, str], Any]
 
 _EMPTY = TargetProfile(name="", summary="a profile of yours", kernels=())
-_LARGEST = 1 << 20
-"""Bytes of a profile; the built-in ones would take a few thousand."""
 
 
 def read_target(path: Path, bases: Mapping[str, TargetProfile]) -> TargetProfile:
@@ -46,15 +44,10 @@ def read_target(path: Path, bases: Mapping[str, TargetProfile]) -> TargetProfile
         RecipeError: The file cannot be read, or a key or value is wrong: it says where.
     """
     where = str(path)
-    content = _content(path, where)
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"not a TOML file: {error}", where=where, remedy="Mend the line"
-        ) from error
+    content = toml.content(path, "target profile", "targets")
+    table = toml.table(content, where)
     base = _base(table, bases, where)
-    _require_known(table, (*_PROFILE, "base", "kernels", "remove"), where)
+    toml.require_known(table, (*_PROFILE, "base", "kernels", "remove"), where)
     given = {key: _PROFILE[key](table[key], f"{where}: {key}") for key in table if key in _PROFILE}
     rows = [_row(row, f"{where}: kernels[{i}]") for i, row in enumerate(_tables(table, where))]
     kernels = _kernels(base, rows, table, where)
@@ -70,27 +63,12 @@ def read_target(path: Path, bases: Mapping[str, TargetProfile]) -> TargetProfile
     return replace(base, **{"sources": sources, **given}, kernels=kernels, digest=digest)
 
 
-def _content(path: Path, where: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise RecipeError(
-            f"cannot read the target profile: {error.strerror}",
-            where=where,
-            remedy="Check the path; edgeq list targets shows the built-in ones",
-        ) from error
-    if len(content) > _LARGEST:
-        raise RecipeError("too large for a target profile", where=where, remedy="Check the path")
-    return content
-
-
 def _base(
     table: Mapping[str, object], bases: Mapping[str, TargetProfile], where: str
 ) -> TargetProfile:
     if "base" not in table:
         return _EMPTY
-    name = _text(table["base"], f"{where}: base")
+    name = toml.text(table["base"], f"{where}: base")
     if name not in bases:
         raise RecipeError(
             f"unknown base {name!r}", where=f"{where}: base", remedy=nearest(name, bases)
@@ -127,7 +105,7 @@ def _kernels(
 def _row(row: object, where: str) -> KernelRow:
     if not isinstance(row, dict):
         raise RecipeError("a kernel must be a table", where=where, remedy="Write [[kernels]]")
-    _require_known(row, _ROW, where)
+    toml.require_known(row, _ROW, where)
     needed = {f.name for f in fields(KernelRow) if f.default is f.default_factory is MISSING}
     for key in sorted(needed - row.keys()):
         raise RecipeError(f"{key!r} is missing", where=where, remedy=f"Write {key} = ...")
@@ -135,66 +113,25 @@ def _row(row: object, where: str) -> KernelRow:
     return KernelRow(**{"source": where, **given})
 
 
-def _require_known(table: Mapping[str, object], known: Any, where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise RecipeError(f"unknown key {key!r}", where=where, remedy=nearest(key, known))
-
-
-def _wrong(value: object, wanted: str, where: str) -> RecipeError:
-    return RecipeError(f"{value!r} is no {wanted}", where=where, remedy=f"Write a {wanted}")
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _wrong(value, "text", where)
-    return value
-
-
-def _flag(value: object, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(value, "true or false", where)
-    return value
-
-
-def _number(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _wrong(value, "whole number above 0", where)
-    return value
-
-
-def _list(value: object, where: str) -> list[object]:
-    if not isinstance(value, list):
-        raise _wrong(value, "list", where)
-    return value
-
-
 def _names(value: object, where: str) -> frozenset[str]:
-    return frozenset(_text(each, where) for each in _list(value, where))
+    return frozenset(toml.text(each, where) for each in toml.items(value, where))
 
 
 def _ranks(value: object, where: str) -> frozenset[int]:
-    return frozenset(_number(each, where) for each in _list(value, where))
-
-
-def _texts(value: object, where: str) -> tuple[str, ...]:
-    return tuple(_text(each, where) for each in _list(value, where))
+    return frozenset(toml.number(each, where) for each in toml.items(value, where))
 
 
 def _entries(value: object, where: str) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise _wrong(value, "table", where)
-    return {key: _text(each, f"{where}.{key}") for key, each in value.items()}
+    table = toml.subtable(value, where)
+    return {key: toml.text(each, f"{where}.{key}") for key, each in table.items()}
 
 
 def _attributes(value: object, where: str) -> dict[str, frozenset[str | int]]:
-    if not isinstance(value, dict):
-        raise _wrong(value, "table", where)
     found = {}
-    for key, taken in value.items():
-        for each in _list(taken, f"{where}.{key}"):
+    for key, taken in toml.subtable(value, where).items():
+        for each in toml.items(taken, f"{where}.{key}"):
             if isinstance(each, bool) or not isinstance(each, (str, int)):
-                raise _wrong(each, "text or whole number", f"{where}.{key}")
+                raise toml.wrong(each, "text or whole number", f"{where}.{key}")
         found[key] = frozenset(taken)
     return found
 
@@ -204,7 +141,7 @@ def _one_of(kind: type[enum.Enum]) -> Reader:
     known = {member.name.lower().replace("_", "-"): member for member in kind}
 
     def read(value: object, where: str) -> Any:
-        name = _text(value, where)
+        name = toml.text(value, where)
         if name not in known:
             raise RecipeError(f"unknown {name!r}", where=where, remedy=nearest(name, known))
         return known[name]
@@ -214,7 +151,7 @@ def _one_of(kind: type[enum.Enum]) -> Reader:
 
 def _type(value: object, where: str) -> QuantType:
     known = {kind.value: kind for kind in QuantType if kind.bits == 8}
-    name = _text(value, where)
+    name = toml.text(value, where)
     if name not in known:
         raise RecipeError(
             f"{name!r} is no integer type of 8 bits", where=where, remedy=nearest(name, known)
@@ -223,41 +160,41 @@ def _type(value: object, where: str) -> QuantType:
 
 
 def _set_of(reader: Reader) -> Reader:
-    return lambda value, where: frozenset(reader(each, where) for each in _list(value, where))
+    return lambda value, where: frozenset(reader(each, where) for each in toml.items(value, where))
 
 
 _PROFILE: dict[str, Reader] = {
-    "name": _text,
-    "summary": _text,
+    "name": toml.text,
+    "summary": toml.text,
     "activation": _type,
-    "activation_symmetric": _flag,
+    "activation_symmetric": toml.flag,
     "weight": _type,
-    "per_channel": _flag,
-    "reduce_range": _flag,
+    "per_channel": toml.flag,
+    "reduce_range": toml.flag,
     "pair_sums": _one_of(PairSums),
-    "integer_bias": _flag,
-    "minimum_opset": _number,
-    "maximum_opset": _number,
+    "integer_bias": toml.flag,
+    "minimum_opset": toml.number,
+    "maximum_opset": toml.number,
     "session_entries": _entries,
     "execution": _one_of(Execution),
     "machines": _names,
-    "contrib_operators": _flag,
-    "half_kernels": _flag,
-    "dynamic_shapes": _flag,
-    "bodies": _flag,
+    "contrib_operators": toml.flag,
+    "half_kernels": toml.flag,
+    "dynamic_shapes": toml.flag,
+    "bodies": toml.flag,
     "slow_operators": _names,
     "float_operators": _names,
-    "sources": _texts,
+    "sources": toml.texts,
 }
 """How each key of a profile is read."""
 
 _ROW: dict[str, Reader] = {
-    "op_type": _text,
+    "op_type": toml.text,
     "placement": _one_of(Placement),
     "form": _one_of(Form),
-    "needs_quantized_output": _flag,
+    "needs_quantized_output": toml.flag,
     "computed_weight": _one_of(Placement),
-    "dynamic_on_float": _flag,
+    "dynamic_on_float": toml.flag,
     "data_ranks": _ranks,
     "weight_ranks": _ranks,
     "attributes": _attributes,
@@ -265,9 +202,9 @@ _ROW: dict[str, Reader] = {
     "exact_sums": _set_of(_one_of(Condition)),
     "activations": _set_of(_type),
     "weight": _type,
-    "per_channel": _flag,
-    "respelled": _flag,
-    "provider": _text,
-    "source": _text,
+    "per_channel": toml.flag,
+    "respelled": toml.flag,
+    "provider": toml.text,
+    "source": toml.text,
 }
 """How each key of a row is read."""

@@ -116,3 +116,47 @@ def test_sizes_in_every_form(run, work):
     assert "w2" in told.stdout
     document = json.loads(run("inspect", "m.onnx", "--sizes", "--json").stdout)
     assert document["sizes"]["matrices"][0]["bytes"]["fp32"] == 4 * 64 * 64
+
+
+def test_an_estimate_is_shown_with_its_method(run, net, tmp_path):
+    small = tmp_path / "small.toml"
+    small.write_text('summary = "a small one"\nweights = "flash"\nram_bytes = 2000\n')
+    result = run("inspect", net, "--estimate", "--board", small, "--fix-shape", "N=1")
+    assert result.exit_code == 0, result.stderr
+    unbroken = "".join(result.stdout.split())
+    for part in (
+        "Estimate for board small: a small one",
+        "in integers on cpu",
+        "6.14 kB does not fit into 2 kB",
+        "An estimate, nothing was timed",
+        "not known",
+    ):
+        assert part.replace(" ", "") in unbroken
+
+
+def test_an_estimate_is_there_for_programs(run, net):
+    result = run("inspect", net, "--estimate", "--fix-shape", "N=1", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)["estimate"]
+    assert found["board"]["name"] == "generic"
+    assert "lower bound" in found["method"]
+    plain, integers = found["forms"]
+    assert sum(layer["macs"] for layer in plain["layers"]) == plain["macs"]["float32"]
+    assert integers["arena"]["bytes"] < plain["arena"]["bytes"]
+    assert {limit["memory"] for limit in plain["limits"]} == {"flash", "ram"}
+    assert integers["energy_pj"] == pytest.approx(
+        sum(layer["energy_pj"] for layer in integers["layers"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--estimate"], "sizes of an input are open"),
+        (["--board", "nrf52840"], "without --estimate nothing is counted"),
+        (["--estimate", "--board", "nrf52480"], "Did you mean 'nrf52840'?"),
+        (["--estimate", "--fix-shape", "M=1"], "no input or symbolic dimension 'M'"),
+    ],
+)
+def test_estimates_that_cannot_be_made_are_refused(run, net, refused, options, said):
+    refused(run("inspect", net, *options), said)

@@ -42,3 +42,14 @@ def test_symbols_are_fixed_wherever_they_stand():
 def test_contradictions_are_refused(wanted, said):
     with pytest.raises(RecipeError, match=said):
         fix_inputs(ir.from_onnx_text(TEXT), wanted)
+
+
+@pytest.mark.parametrize("name", ["?", "unk", "dynamic"])
+def test_names_that_say_nothing_are_not_shared(name):
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 3, h, w] x) => (float[1, 3, h, w] y) { y = Relu(x) }"""
+    model = ir.from_onnx_text(text)
+    model.graph.inputs[0].shape = ir.Shape([1, 3, name, name])
+    assert shapes(fix_inputs(model, {"x": (1, 3, 48, 192)}))["x"] == [1, 3, 48, 192]
+    with pytest.raises(RecipeError, match="no input or symbolic dimension"):
+        fix_inputs(model, {name: (4,)})

@@ -18,6 +18,7 @@ from edgeq.targets import (
     TargetProfile,
     reading,
     target_named,
+    toml,
 )
 from edgeq.targets.profile import KernelRow
 from edgeq.types import QuantType
@@ -202,7 +203,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_an_endless_file_is_not_read(refused):
-    refused("#" * (reading._LARGEST + 2), "too large")
+    refused("#" * (toml._LARGEST + 2), "too large")
 
 
 def test_operators_without_a_rule_are_refused(read):

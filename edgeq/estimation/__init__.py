@@ -1,0 +1,1 @@
+"""What a model costs where it cannot be run: counted on paper from its graph."""
