@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.estimation.estimate import METHOD
 from edgeq.report.elements import paragraphs, plain, sentences, table
-from edgeq.report.text import amount, file_size
+from edgeq.report.text import amount, energy, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +67,7 @@ def _limit(limit: Limit) -> str:
 
 
 def _energy(picojoules: float | None) -> str:
-    if picojoules is None:
-        return "not known"
-    return f"{picojoules / 1e6:.3g} uJ"
+    return "not known" if picojoules is None else energy(picojoules)
 
 
 def _peaks(forms: Sequence[Estimate]) -> RenderableType:
@@ -89,7 +87,7 @@ def _layers(form: Estimate) -> RenderableType:
     rest = len(ranked) - _LAYERS
     more = f" (and {rest} more)" if rest > 0 else ""
     columns = ("MACs", "activations", "constants", "energy")
-    made = table(f"Costliest layers {form.form}{more}", "node", "operator", "in", *columns,
+    made = table(f"Costliest layers, {form.form}{more}", "node", "operator", "in", *columns,
                  numbers=columns)  # fmt: skip
     for each in ranked[:_LAYERS]:
         made.add_row(

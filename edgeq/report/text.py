@@ -15,6 +15,11 @@ def file_size(count: int) -> str:
     return _scaled(count, ("bytes", "kB", "MB", "GB", "TB"))
 
 
+def energy(picojoules: float) -> str:
+    """``366 uJ``."""
+    return _scaled(round(picojoules), ("pJ", "nJ", "uJ", "mJ", "J"))
+
+
 def amount(count: int) -> str:
     """``385 M``; a G is 10^9."""
     return _scaled(count, ("", "k", "M", "G", "T")).rstrip()

@@ -1,10 +1,14 @@
 """Boards: those that come with edgeq, files of users, and how mistakes in them are told."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from edgeq.errors import RecipeError
 from edgeq.targets.board import GENERIC, PRECISIONS, WeightMemory, board_named, boards
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "estimate.md"
 GOOD = """
 summary = "my board"
 weights = "flash"
@@ -45,6 +49,18 @@ def test_a_file_of_a_user_is_read(read):
     assert board.weights is WeightMemory.FLASH
     assert (board.energy.mac, board.energy.weight_byte) == ({"int8": 0.3}, 2.5)
     assert read('name = "n"\nsummary = "s"\nweights = "ram"').energy is None
+
+
+def test_the_example_of_the_documentation_is_read(read):
+    (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    board = read(example)
+    assert board.ram_bytes == 524_288
+    assert board.energy.mac == board_named("stm32h743").energy.mac
+
+
+def test_the_documentation_names_every_board():
+    told = DOCUMENT.read_text(encoding="utf-8")
+    assert all(f"`{board.name}`" in told for board in boards())
 
 
 @pytest.mark.parametrize(
