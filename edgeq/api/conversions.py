@@ -12,8 +12,8 @@ from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.dynamic import quantize_dynamically
-from edgeq.weight_only.moments import InputMoments
 from edgeq.weight_only.scheme import SCHEME_BITS
+from edgeq.weight_only.sequential import SequentialMoments
 from edgeq.weight_only.storing import store_in_blocks
 from edgeq.weight_only.tables import find_tables
 
@@ -81,7 +81,7 @@ def _in_blocks(ground: Ground) -> Converted:
     if ground.samples and scheme.learns:
         reference = ground.model.clone()
         tables = find_tables(reference, options.recipe).tables
-        moments = InputMoments(reference, tables, ground.samples, threads=options.threads)
+        moments = SequentialMoments(reference, tables, ground.samples, threads=options.threads)
     found = store_in_blocks(ground.model, scheme, options.recipe, moments, ground.progress)
     rows = tuple(_row(table) for table in found.tables)
     return Converted(ground.model, scheme.method, found.decisions, (*_notes(rows),), rows)

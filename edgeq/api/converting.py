@@ -13,7 +13,14 @@ from edgeq.api.conversions import CONVERSIONS, MINIMUM_OPSETS, Ground
 from edgeq.api.evaluating import open_evaluation
 from edgeq.api.finishing import finished
 from edgeq.api.grounding import PROOF_SAMPLES, load, require_meant
-from edgeq.api.measuring import Measured, input_specs, measure_latency, slow_nodes
+from edgeq.api.measuring import (
+    Measured,
+    compared,
+    input_specs,
+    measure_latency,
+    recorded,
+    slow_nodes,
+)
 from edgeq.api.reporting import FEW_SAMPLES, spread
 from edgeq.api.results import QuantizationResult
 from edgeq.api.stages import environment, peak_rss_mb
@@ -26,7 +33,6 @@ from edgeq.passes.prepare import prepare
 from edgeq.quantization.plan import NodeForm, QuantPlan
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
-from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
@@ -219,10 +225,9 @@ def _measure(
     config = SessionConfig(threads, entries=entries)
     metric = None
     with stages.stage("validate"):
-        original = Session(work.loaded.model, SessionConfig(threads), what="the original")
+        answers = recorded(work.loaded.model, SessionConfig(threads), work.samples.kept)
         result = Session(work.final, config, what="the quantized model")
-        outputs = compare(original, result, work.samples.kept)
-        del original
+        outputs = compared(answers, result, work.samples.kept)
     if evaluation is not None:
         with stages.stage("evaluate"):
             metric = evaluation.score(result)

@@ -63,7 +63,9 @@ class Evaluation:
         if task is None:
             raise ValueError("there is no metric")
         if self._fp32 is None:
-            self._fp32 = self._scored(self._original(), task)
+            config = SessionConfig(self._threads)
+            original = Session(self._model, config, what="the original")
+            self._fp32 = self._scored(original, task)
         return Score(self.name, self._fp32, self._scored(candidate, task), task.higher_is_better)
 
     def _original(self) -> Session:

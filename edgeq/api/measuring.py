@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.sources import InputSpec
 from edgeq.errors import DataError, EdgeqError
 from edgeq.runtime.latency import compare_latency
+from edgeq.runtime.paired import Comparison
 from edgeq.runtime.profile import profile
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.costs import node_times
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from edgeq.validation.verdict import Score
 
 _LATENCY_SAMPLES = 4
+_RECORDED_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,36 @@ def input_specs(model: ir.Model) -> list[InputSpec]:
             shape = tuple(None if isinstance(d, int) and d <= 0 else d for d in dims)
         specs.append(InputSpec(value.name or "", np.dtype(dtype), shape))
     return specs
+
+
+def recorded(model: ir.Model, config: SessionConfig, samples: Iterable[Sample]) -> KeptSamples:
+    """What a model answers to samples; the session is closed before any other is opened.
+
+    Args:
+        model: The original.
+        config: How to open it.
+        samples: What to run it on.
+
+    Returns:
+        The outputs that are arrays, one dict a sample, spooled to disk beyond 64 MB.
+    """
+    session = Session(model, config, what="the original")
+    answers = KeptSamples(limit=sys.maxsize, memory=_RECORDED_BYTES)
+    for place, sample in enumerate(samples):
+        answer = session.run(sample)
+        answers.offer(place, {n: a for n, a in answer.items() if isinstance(a, np.ndarray)})
+    return answers
+
+
+def compared(
+    answers: KeptSamples, candidate: Session, samples: Iterable[Sample]
+) -> dict[str, Fidelity]:
+    """Closeness of a candidate to answers that :func:`recorded` gave to the same samples."""
+    comparison: Comparison | None = None
+    for answer, sample in zip(answers, samples, strict=True):
+        comparison = comparison or Comparison({name: (name, name) for name in answer})
+        comparison.add(answer, candidate, sample)
+    return {} if comparison is None else comparison.result()
 
 
 def thread_counts(threads: int) -> tuple[int, ...]:

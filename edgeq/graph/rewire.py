@@ -12,6 +12,7 @@ from edgeq.graph.walk import name_of, subgraphs, values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from edgeq.graph.naming import Tensor
     from edgeq.types import Array
 
 
@@ -42,11 +43,20 @@ def _free(wanted: str, taken: set[str]) -> str:
 
 def add_initializer(graph: ir.Graph, name: str, data: Array) -> ir.Value:
     """Register a constant in ``graph`` under a name that the caller knows to be free."""
-    tensor = ir.Tensor(np.ascontiguousarray(data).reshape(data.shape), name=name)
+    return add_tensor(graph, ir.Tensor(np.ascontiguousarray(data).reshape(data.shape), name=name))
+
+
+def add_tensor(graph: ir.Graph, tensor: Tensor) -> ir.Value:
+    """Register a tensor in ``graph`` as a constant of its name, which the caller knows to be free.
+
+    Args:
+        graph: Changed in place.
+        tensor: One that reads or makes its data when it is asked for stays as it is.
+    """
     value = ir.Value(
-        name=name,
+        name=tensor.name,
         type=ir.TensorType(tensor.dtype),
-        shape=ir.Shape(data.shape),
+        shape=ir.Shape(tensor.shape.numpy()),
         const_value=tensor,
     )
     graph.register_initializer(value)

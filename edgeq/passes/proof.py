@@ -214,10 +214,12 @@ class Reference:
     def _measure_rounding(self) -> None:
         """How far the original is from itself, rewritten and fed with the last bits changed."""
         try:
-            plain, rewritten = _open(self._model), Session(self._model)
-            for run in self._runs:
-                for seed, session in enumerate((plain, rewritten, plain)):
+            # One after the other: two sessions of a large model are twice its weights.
+            for seeds, opened in (((0, 2), _open), ((1,), Session)):
+                session = opened(self._model)
+                for run, seed in itertools.product(self._runs, seeds):
                     run.moved = _wider(run.moved, _moved(session, run, seed))
+                del session
         except EdgeqError:
             return
 

@@ -19,8 +19,8 @@ from edgeq.quantization import affine
 from edgeq.quantization.insert import insert
 from edgeq.quantization.saturation import useful_bounds
 from edgeq.refinement.layer_inputs import as_matrix, from_matrix, patches_of
-from edgeq.refinement.stepwise import Stepwise
 from edgeq.runtime.session import SessionConfig
+from edgeq.runtime.stepwise import Stepwise
 from edgeq.types import EdgeRef, QuantParams, QuantType
 
 if TYPE_CHECKING:

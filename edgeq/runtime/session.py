@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import weakref
@@ -15,6 +14,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeq.errors import DataError, ModelError
+from edgeq.graph.external import let_go
+from edgeq.runtime.memory import hand_back
 from edgeq.runtime.seeds import seed_random
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeq.types import Array, Sample
 
-_SERIALIZED_LIMIT = 256_000_000
+_SERIALIZED_LIMIT = 64_000_000
 """Bytes of tensors up to which a model is handed over in memory: as a message it exists twice more
 before onnxruntime has a copy of its own, while data in a file is mapped by it."""
 
@@ -77,6 +78,7 @@ class Session:
     ) -> None:
         config = config or SessionConfig()
         options = _options(config, optimized_path, profile_prefix)
+        self._is_large = isinstance(model, ir.Model) and tensor_bytes(model) > _SERIALIZED_LIMIT
         try:
             self._ort = ort.InferenceSession(
                 self._source(model),
@@ -95,7 +97,7 @@ class Session:
     def _source(self, model: ir.Model | Path) -> bytes | str:
         if isinstance(model, Path):
             return str(model)
-        if tensor_bytes(model) <= _SERIALIZED_LIMIT:
+        if not self._is_large:
             proto = ir.to_proto(_in_memory(model))
             seed_random(proto.graph)
             return bytes(proto.SerializeToString())
@@ -103,7 +105,7 @@ class Session:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = folder / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
-        _let_go(model)
+        let_go(*(value.const_value for value in _initializers(model)))
         return str(path)
 
     def run(self, sample: Sample, outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -130,6 +132,11 @@ class Session:
                 remedy="Feed samples shaped as the model takes them",
             ) from error
         return dict(zip(names, results, strict=True))
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_large", False):
+            self.__dict__.pop("_ort", None)
+            hand_back()
 
     def end_profiling(self) -> Path:
         """Stop the profile that was asked for, and tell where it is."""
@@ -168,15 +175,6 @@ def _in_memory(model: ir.Model) -> ir.Model:
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
     for graph in model.graphs():
         yield from graph.initializers.values()
-
-
-def _let_go(model: ir.Model) -> None:
-    """Unmap data that was read from files: it is read again when it is asked for."""
-    for value in _initializers(model):
-        if isinstance(value.const_value, ir.ExternalTensor):
-            # Somebody may still look at an array of it.
-            with contextlib.suppress(BufferError):
-                value.const_value.release()
 
 
 def tensor_bytes(model: ir.Model) -> int:

@@ -7,14 +7,15 @@ rounded so that the layer's outputs, ``tr((W - Q) H (W - Q)')``, stay close rath
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from edgeq.weight_only.blocks import BlockGrid, BlockMatrix
+from edgeq.weight_only.blocks import BlockGrid, BlockMatrix, in_blocks
 
 if TYPE_CHECKING:
-    from edgeq.types import FloatArray
+    from edgeq.types import FloatArray, IntArray
     from edgeq.weight_only.blocks import BlockSpec
 
 _DAMPING: Final = 0.05
@@ -24,6 +25,19 @@ error of 1,536 columns was 1.2 dB lower with 0.1 (a language model of 135 M weig
 
 _STRIPE: Final = 64
 """Columns whose errors are spread at once to the columns behind them."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Compensation:
+    """How columns make up for each other.
+
+    Attributes:
+        order: Numbers of the columns in the order in which they are rounded, block by block.
+        factor: What :func:`inverse_factor` found for the inputs in that order.
+    """
+
+    order: IntArray
+    factor: FloatArray
 
 
 class GridChooser(Protocol):
@@ -63,44 +77,65 @@ def inverse_factor(second_moment: FloatArray) -> FloatArray:
         return np.ascontiguousarray(lower.T, dtype=np.float32)
 
 
+def compensation(second_moment: FloatArray, size: int) -> Compensation:
+    """The order of columns and the factor for it.
+
+    Args:
+        second_moment: float64 [columns, columns], symmetric.
+        size: Columns of a block.
+    """
+    order = _order(np.diagonal(second_moment), size)
+    return Compensation(order, inverse_factor(second_moment[np.ix_(order, order)]))
+
+
+def _order(energy: FloatArray, size: int) -> IntArray:
+    """Columns of the greatest energy first, block by block: fewer are left to make up for the last.
+
+    Blocks stay together, so that a grid is still chosen from what the columns before have left.
+    """
+    starts = sorted(range(0, len(energy), size), key=lambda s: -float(energy[s : s + size].sum()))
+    parts = [start + np.argsort(-energy[start : start + size], kind="stable") for start in starts]
+    return np.concatenate(parts)
+
+
 def compensated(
-    weights: FloatArray, factor: FloatArray, spec: BlockSpec, choose: GridChooser
+    weights: FloatArray, how: Compensation, spec: BlockSpec, choose: GridChooser
 ) -> BlockMatrix:
     """Round a matrix column by column.
 
     Args:
         weights: float32 [rows, columns].
-        factor: What :func:`inverse_factor` found.
+        how: What :func:`compensation` found.
         spec: Bits and size.
         choose: Chooses the grid of a block when its first column is reached, from the weights as
             the columns before have left them.
     """
     rows, columns = weights.shape
     blocks = spec.blocks(columns)
-    left = np.zeros((blocks * spec.size, rows), np.float32)
-    left[:columns] = weights.T
-    wide = np.eye(blocks * spec.size, dtype=np.float32)
-    wide[:columns, :columns] = factor
-    importance = (1.0 / np.square(np.diagonal(wide))).astype(np.float32).copy()
-    importance[columns:] = 0.0
+    left = np.ascontiguousarray(weights.T[how.order])
+    importance = (1.0 / np.square(np.diagonal(how.factor))).astype(np.float32)
     scale = np.empty((rows, blocks), np.float32)
     zero_point = np.empty((rows, blocks), np.float32)
-    codes = np.empty((blocks * spec.size, rows), np.uint8)
-    stripe = min(_STRIPE, spec.size)
-    for start in range(0, blocks * spec.size, stripe):
-        block, inside = divmod(start, spec.size)
-        if inside == 0:
-            end = start + spec.size
-            grid = choose(
-                np.ascontiguousarray(left[start:end].T)[:, None, :], importance[None, start:end]
-            )
-            scale[:, block], zero_point[:, block] = grid.scale[:, 0], grid.zero_point[:, 0]
-        _round_stripe(
-            left, codes, wide, slice(start, start + stripe),
-            scale[:, block], zero_point[:, block], spec.top,
-        )  # fmt: skip
-    whole = codes.T.reshape(rows, blocks, spec.size)
-    return BlockMatrix(BlockGrid(spec, scale, zero_point), np.ascontiguousarray(whole), columns)
+    codes = np.empty((columns, rows), np.uint8)
+    start = 0
+    while start < columns:
+        block = int(how.order[start]) // spec.size
+        end = start + min(spec.size, columns - block * spec.size)
+        grid = choose(
+            in_blocks(left[start:end].T, spec.size),
+            in_blocks(importance[None, start:end], spec.size)[0],
+        )
+        scale[:, block], zero_point[:, block] = grid.scale[:, 0], grid.zero_point[:, 0]
+        for place in range(start, end, _STRIPE):
+            _round_stripe(
+                left, codes, how.factor, slice(place, min(place + _STRIPE, end)),
+                scale[:, block], zero_point[:, block], spec.top,
+            )  # fmt: skip
+        start = end
+    whole = np.repeat(zero_point.astype(np.uint8), spec.size, axis=1)
+    whole[:, how.order] = codes.T
+    grid = BlockGrid(spec, scale, zero_point)
+    return BlockMatrix(grid, whole.reshape(rows, blocks, spec.size), columns)
 
 
 def _round_stripe(

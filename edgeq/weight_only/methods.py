@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import RecipeError, nearest
 from edgeq.weight_only.blocks import BlockGrid, BlockMatrix, in_blocks, in_chunks
-from edgeq.weight_only.compensated import compensated, inverse_factor
+from edgeq.weight_only.compensated import compensated, compensation
 from edgeq.weight_only.half_quadratic import half_quadratic_grid
 from edgeq.weight_only.least_error import least_error_grid
 from edgeq.weight_only.nearest import covering_grid
@@ -110,11 +110,11 @@ def quantize_rows(
     zero_point = np.empty((rows, blocks), np.float32)
     codes = np.empty((rows, blocks, spec.size), np.uint8)
     importance = _importance(moment, spec, columns)
-    factor = inverse_factor(moment) if method == "gptq" and moment is not None else None
+    how = compensation(moment, spec.size) if method == "gptq" and moment is not None else None
     for chunk in in_chunks(rows, columns):
-        if factor is not None:
+        if how is not None:
             part = compensated(
-                np.asarray(weights[chunk], np.float32), factor, spec,
+                np.asarray(weights[chunk], np.float32), how, spec,
                 lambda block, matters: least_error_grid(block, spec, matters),
             )  # fmt: skip
             grid, codes[chunk] = part.grid, part.codes

@@ -1,4 +1,4 @@
-"""What layers read: the second moments of their inputs, collected in bounded memory."""
+"""What layers of the float model read: second moments, collected in bounded memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InputMoments:
         threads: int = 0,
     ) -> None:
         self._model = model
-        self._names = {table.name: _inputs(table) for table in tables}
+        self._names = {table.name: inputs_of(table) for table in tables}
         self._columns = {n: t.columns for t in tables for n in self._names[t.name]}
         self._order = list(dict.fromkeys(n for t in tables for n in self._names[t.name]))
         self._samples = samples
@@ -102,7 +102,26 @@ class InputMoments:
         self._counts[name] += rows.shape[0]
 
 
-def _inputs(table: Table) -> tuple[str, ...]:
+def mean_square(arrays: Iterable[Array], columns: int) -> FloatArray | None:
+    """Mean of ``x x'`` over rows ``x``: float64 [columns, columns].
+
+    None where there is no row, or one is not finite.
+
+    Args:
+        arrays: Of shape [..., columns].
+        columns: Their last axis.
+    """
+    total, count = np.zeros((columns, columns), np.float32), 0
+    for array in arrays:
+        rows = np.ascontiguousarray(array, np.float32).reshape(-1, columns)
+        total += rows.T @ rows
+        count += rows.shape[0]
+    if not count or not np.isfinite(total).all():
+        return None
+    return np.asarray(total, np.float64) / count
+
+
+def inputs_of(table: Table) -> tuple[str, ...]:
     """Names of the values that are multiplied by the table."""
     values = (use.node.inputs[0] for use in table.uses if not use.looks_up)
     return tuple(dict.fromkeys(name_of(value) for value in values if value is not None))

@@ -39,8 +39,16 @@ if TYPE_CHECKING:
 class Moments(Protocol):
     """Knows what the layers read."""
 
+    def plain(self, table: Table) -> FloatArray | None:
+        """Mean of ``x x'`` over what is multiplied by the table in the float model."""
+        ...
+
     def of(self, table: Table) -> FloatArray | None:
-        """Mean of ``x x'`` over what is multiplied by the table; None where nothing is."""
+        """The same behind the tables that are settled; None where nothing reaches it."""
+        ...
+
+    def settle(self, table: Table, matrix: BlockMatrix) -> None:
+        """Tell what a table is stored as; tables come in their order."""
         ...
 
 
@@ -116,8 +124,13 @@ def store_in_blocks(
         decided = _decide(table, spec)
         decisions |= {decision.node: decision for decision in decided}
         if spec is not None:
-            moment = None if moments is None else moments.of(table)
+            # More bits than the scheme's leave nothing to learn.
+            asked = moments if spec.bits <= scheme.bits else None
+            moment = None if asked is None else asked.of(table)
             method, matrix, error = _best(table, spec, scheme.method, moment)
+            table.let_go()
+            if moments is not None:
+                moments.settle(table, matrix)
             form.insert(table, matrix)
             stored.append(_row(decided, table, matrix, method, error))
             rewire.drop_unused_initializers(model)
@@ -140,7 +153,7 @@ def _mixed(tables: Sequence[Table], scheme: BlockScheme, moments: Moments | None
         specs = {bits: scheme.of_bits(table, bits) for bits in ((asked,) if asked else allowed)}
         known = {bits: spec for bits, spec in specs.items() if spec is not None}
         if known:
-            moment = None if moments is None else moments.of(table)
+            moment = None if moments is None else moments.plain(table)
             choices[table.name] = widths(table, known, moment)
     weights = sum(table.size for table in tables if table.name in choices)
     return allocate(choices, int(weights * scheme.target_bits / 8))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeq.graph import constants, macs
+from edgeq.graph.external import let_go
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization.plan import NodeDecision, NodeForm
 
@@ -84,6 +85,10 @@ class Table:
     def read(self) -> FloatArray:
         """The weights: float32 [rows, columns]."""
         return _rows(self.uses[0])
+
+    def let_go(self) -> None:
+        """Unmap what was read."""
+        let_go(constants.tensor(self.uses[0].source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +226,6 @@ def _digest(use: Use) -> bytes:
     step = max(1, (1 << 20) // max(rows.shape[1], 1))
     for start in range(0, rows.shape[0], step):
         digest.update(np.ascontiguousarray(rows[start : start + step]).tobytes())
+    del rows
+    let_go(constants.tensor(use.source))
     return digest.digest()

@@ -130,7 +130,7 @@ def test_eight_bits_are_stored_without_learning_unless_a_method_is_named(monkeyp
     def refuse(*_given, **_named):
         raise AssertionError("inputs were gathered")
 
-    monkeypatch.setattr("edgeq.api.conversions.InputMoments", refuse)
+    monkeypatch.setattr("edgeq.api.conversions.SequentialMoments", refuse)
     result = edgeq.quantize(perceptron(), samples(), scheme="w8", threads=1)
     assert result.report.calibrator == "k-quant"
     assert result.passed

@@ -13,8 +13,11 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
 from edgeq.runtime.session import Session
+from edgeq.weight_only.blocks import BlockSpec
+from edgeq.weight_only.methods import quantize_rows
 from edgeq.weight_only.moments import InputMoments
 from edgeq.weight_only.scheme import BlockScheme
+from edgeq.weight_only.sequential import SequentialMoments
 from edgeq.weight_only.storing import store_in_blocks
 from edgeq.weight_only.tables import find_tables
 
@@ -30,6 +33,11 @@ def store(model, chosen, recipe=PLAIN, moments=None):
     found = store_in_blocks(copy, chosen, recipe, moments)
     check.check(copy)
     return copy, found
+
+
+def learnt(model, samples):
+    copy = model.clone()
+    return SequentialMoments(copy, find_tables(copy, PLAIN).tables, samples)
 
 
 def far(want, got):
@@ -210,6 +218,38 @@ def test_moments_are_those_of_what_a_layer_reads():
     assert np.allclose(found, seen.T @ seen / 18, atol=1e-5)
 
 
+CHAIN = (
+    "n (float[6,64] x) => (float[6,64] y) {"
+    " [a] h = MatMul(x, w) [r] z = Relu(h) [b] y = MatMul(z, v) }"
+)
+
+
+def test_moments_are_those_behind_the_layers_that_are_stored():
+    model = graphs.build(CHAIN, w=graphs.numbers(0, 64, 64), v=graphs.numbers(1, 64, 64))
+    samples = graphs.feeds(model, 3)
+    moments = learnt(model, samples)
+    first, second = find_tables(model, PLAIN).tables
+    seen = np.concatenate([s["x"] for s in samples])
+    assert np.allclose(moments.of(first), seen.T @ seen / 18, atol=1e-5)
+    coarse = quantize_rows(first.read(), BlockSpec(2, 32), "rtn")
+    moments.settle(first, coarse)
+    read = np.maximum(seen @ coarse.real().T, 0)
+    plain = np.maximum(seen @ first.read().T, 0)
+    assert np.allclose(moments.of(second), read.T @ read / 18, rtol=1e-4, atol=1e-4)
+    assert np.allclose(moments.plain(second), plain.T @ plain / 18, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(read, plain, atol=0.1)
+
+
+def test_a_table_that_is_read_before_its_inputs_are_known_learns_from_the_float_model():
+    model = tied()
+    samples = [{"ids": np.arange(14).reshape(2, 7)}]
+    moments = learnt(model, samples)
+    (table,) = find_tables(model, PLAIN).tables
+    rows = np.maximum(table.read()[:14], 0)
+    assert np.allclose(moments.of(table), rows.T @ rows / 14, rtol=1e-4, atol=1e-4)
+    moments.settle(table, quantize_rows(table.read(), BlockSpec(4, 32), "rtn"))
+
+
 def test_a_layer_that_no_sample_reaches_is_stored_without_data():
     text = (
         "n (bool c, float[2,64] x) => (float[2,64] y) { y = If (c) <"
@@ -218,8 +258,7 @@ def test_a_layer_that_no_sample_reaches_is_stored_without_data():
     )
     model = graphs.build(text, w=graphs.numbers(0, 64, 64))
     samples = [{"c": np.asarray(False), "x": graphs.numbers(3, 2, 64)}]
-    moments = InputMoments(model, find_tables(model, PLAIN).tables, samples)
-    _, found = store(model, scheme("w4", "gptq"), moments=moments)
+    _, found = store(model, scheme("w4", "gptq"), moments=learnt(model, samples))
     assert [t.method for t in found.tables] == ["k-quant"]
 
 
@@ -227,9 +266,10 @@ def test_auto_takes_the_method_of_the_least_error():
     text = "n (float[60,64] x) => (float[60,64] y) { [mm] y = MatMul(x, w) }"
     model = graphs.build(text, w=graphs.numbers(0, 64, 64))
     base = graphs.numbers(7, 60, 8) @ graphs.numbers(8, 8, 64)
-    moments = InputMoments(model, find_tables(model, PLAIN).tables, [{"x": base}])
     errors = {
-        method: store(model, scheme("w4", method), moments=moments)[1].tables[0].error
+        method: store(model, scheme("w4", method), moments=learnt(model, [{"x": base}]))[1]
+        .tables[0]
+        .error
         for method in ("rtn", "hqq", "k-quant", "gptq", "auto")
     }
     assert errors["auto"] == min(errors.values()) < errors["rtn"]

@@ -78,6 +78,10 @@ class Stepwise:
         self._forget()
         return found
 
+    def has_run(self, node: ir.Node) -> bool:
+        """Whether nothing asks for a node any more."""
+        return not self._is_ahead(node)
+
     def held(self) -> set[str]:
         """Names of the values in memory."""
         return {name for kept in self._kept for name in kept}

@@ -6,8 +6,8 @@ import onnx_ir as ir
 from graphs import OPTIMIZED
 
 from edgeq.graph.expose import expose
-from edgeq.refinement.stepwise import Stepwise
 from edgeq.runtime.session import Session
+from edgeq.runtime.stepwise import Stepwise
 
 TEXT = (
     "n (float[1,4,6,6] x, bool c) => (float[1,4,6,6] z) {"

@@ -1,0 +1,20 @@
+"""Handing memory that nobody uses any more back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+
+def hand_back() -> None:
+    """Let the C library return what was freed.
+
+    glibc keeps freed blocks of up to 32 MB in its heap, which is what the weights of a session are
+    made of: behind a closed session of 650 MB, 440 MB stayed in use until a later free happened
+    to trim the heap (mallopt(3), M_MMAP_THRESHOLD). Other C libraries have no such call.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
