@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeq.validation.verdict import Score
 
 _LATENCY_SAMPLES = 4
-_RECORDED_BYTES = 64_000_000
+_RECORDED_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def recorded(model: ir.Model, config: SessionConfig, samples: Iterable[Sample]) 
         samples: What to run it on.
 
     Returns:
-        The outputs that are arrays, one dict a sample, spooled to disk beyond 64 MB.
+        The outputs that are arrays, one dict a sample, spooled to disk beyond 16 MB.
     """
     session = Session(model, config, what="the original")
     answers = KeptSamples(limit=sys.maxsize, memory=_RECORDED_BYTES)

@@ -105,6 +105,8 @@ class Session:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = folder / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
+        # Before onnxruntime takes its own, what was in use before and for saving goes back.
+        hand_back()
         let_go(*(value.const_value for value in _initializers(model)))
         return str(path)
 
