@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from edgeq.graph.split import map_tensors
 if TYPE_CHECKING:
     from edgeq.graph.naming import Tensor
 
-__all__ = ["bind", "data_file", "let_go"]
+__all__ = ["bind", "data_file"]
 
 
 def bind(model: ir.Model, folder: Path | None) -> tuple[Path, ...]:
@@ -50,15 +49,6 @@ def bind(model: ir.Model, folder: Path | None) -> tuple[Path, ...]:
 def data_file(tensor: Tensor) -> Path | None:
     """The file that ``tensor`` is mapped from; None for a tensor in memory."""
     return Path(tensor.path).absolute() if isinstance(tensor, ir.ExternalTensor) else None
-
-
-def let_go(*tensors: Tensor | None) -> None:
-    """Unmap data that was read from files: it is read again when it is asked for."""
-    for tensor in tensors:
-        if isinstance(tensor, ir.ExternalTensor):
-            # Somebody may still look at an array of it.
-            with contextlib.suppress(BufferError):
-                tensor.release()
 
 
 def _own_folder(tensor: ir.ExternalTensor) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgeq.calibration.stepwise import Stepwise
 from edgeq.graph import constants, rewire
 from edgeq.graph.piece import inputs_of
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
@@ -20,7 +21,6 @@ from edgeq.quantization.insert import insert
 from edgeq.quantization.saturation import useful_bounds
 from edgeq.refinement.layer_inputs import as_matrix, from_matrix, patches_of
 from edgeq.runtime.session import SessionConfig
-from edgeq.runtime.stepwise import Stepwise
 from edgeq.types import EdgeRef, QuantParams, QuantType
 
 if TYPE_CHECKING:

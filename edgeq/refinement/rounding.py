@@ -7,7 +7,7 @@ Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets"
 weights are a least-squares solution, held so close to the given ones as samples ask for that it was
 not made from; :mod:`edgeq.refinement.nearest` rounds them (Frantar et al., "GPTQ", 2022).
 
-Memory: what layers still have to read, of all samples (:mod:`edgeq.runtime.stepwise`), and six
+Memory: what layers still have to read, of all samples (:mod:`edgeq.calibration.stepwise`), and six
 matrices [n, n] of one layer at a time.
 """
 

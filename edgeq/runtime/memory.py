@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
+
+import onnx_ir as ir
 
 
 def hand_back() -> None:
@@ -18,3 +21,12 @@ def hand_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def let_go(*tensors: ir.TensorProtocol | None) -> None:
+    """Unmap data that was read from files: it is read again when it is asked for."""
+    for tensor in tensors:
+        if isinstance(tensor, ir.ExternalTensor):
+            # Somebody may still look at an array of it.
+            with contextlib.suppress(BufferError):
+                tensor.release()

@@ -14,8 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeq.errors import DataError, ModelError
-from edgeq.graph.external import let_go
-from edgeq.runtime.memory import hand_back
+from edgeq.runtime.memory import hand_back, let_go
 from edgeq.runtime.seeds import seed_random
 
 if TYPE_CHECKING:

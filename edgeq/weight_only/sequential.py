@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgeq.calibration.stepwise import Stepwise
 from edgeq.graph import rewire
 from edgeq.graph.walk import name_of, values
 from edgeq.runtime.session import SessionConfig
-from edgeq.runtime.stepwise import Stepwise
 from edgeq.weight_only.moments import InputMoments, inputs_of, mean_square
 
 if TYPE_CHECKING:

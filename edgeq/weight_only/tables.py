@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeq.graph import constants, macs
-from edgeq.graph.external import let_go
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization.plan import NodeDecision, NodeForm
+from edgeq.runtime.memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

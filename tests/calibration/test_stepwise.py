@@ -5,9 +5,9 @@ import numpy as np
 import onnx_ir as ir
 from graphs import OPTIMIZED
 
+from edgeq.calibration.stepwise import Stepwise
 from edgeq.graph.expose import expose
 from edgeq.runtime.session import Session
-from edgeq.runtime.stepwise import Stepwise
 
 TEXT = (
     "n (float[1,4,6,6] x, bool c) => (float[1,4,6,6] z) {"
