@@ -6,9 +6,10 @@ and proven alike, and what comes out is run, measured and judged alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.api import caching
 from edgeq.api.conversions import CONVERSIONS, MINIMUM_OPSETS, Ground
 from edgeq.api.evaluating import open_evaluation
 from edgeq.api.finishing import finished
@@ -27,9 +28,11 @@ from edgeq.api.stages import environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.sources import open_source
 from edgeq.errors import DataError, UnsupportedError
-from edgeq.graph import opset, saver
+from edgeq.graph import check, opset, saver
 from edgeq.graph.interface import Interface
+from edgeq.passes.pipelines import FINALIZE, run_pipeline
 from edgeq.passes.prepare import prepare
+from edgeq.quantization.caches import with_float_caches
 from edgeq.quantization.plan import NodeForm, QuantPlan
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from edgeq.graph.loader import LoadedModel
     from edgeq.passes.prepare import Prepared
     from edgeq.progress import Progress
-    from edgeq.types import Sample
+    from edgeq.types import FloatArray, Sample
 
 _RANDOM_ONLY = (
     "There were no samples: that the model loads, runs and gives finite numbers is proven on "
@@ -75,7 +78,11 @@ class _Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What the stages that make the model have left."""
+    """What the stages that make the model have left.
+
+    Attributes:
+        comparable: The result with the interface of the original: only its caches may differ.
+    """
 
     loaded: LoadedModel
     prepared: Prepared
@@ -83,6 +90,7 @@ class _Work:
     macs: Mapping[str, int | None]
     made: Converted
     final: ir.Model
+    comparable: ir.Model
 
 
 def convert(
@@ -115,19 +123,55 @@ def convert(
         prepared, samples = _prepared(loaded, given, options)
     with stages.stage("quantize"):
         macs = count_macs(prepared.model, samples.kept[0])
+        ready, told = _with_fused_caches(prepared.model, samples, options)
+        scales = _cache_scales(ready, samples, options)
         ground = Ground(
-            prepared.model.clone(),
+            ready,
             options,
             samples.kept if samples.seen else (),
             samples.kept,
             progress.samples,
         )
         made = CONVERSIONS[options.scheme](ground)
-        _require_reached(made, options)
-        final = finished(made.model, loaded.model, options.target)
-    work = _Work(loaded, prepared, samples, macs, made, final)
+        if options.kv_cache is None:
+            _require_reached(made, options)
+        made = replace(made, notes=(*made.notes, *told))
+        final = comparable = finished(made.model, loaded.model, options.target)
+        if scales:
+            made, final, comparable = _with_stored_caches(made, final, scales, options)
+    work = _Work(loaded, prepared, samples, macs, made, final, comparable)
     report = _report(work, options, evaluation, stages)
     return QuantizationResult(final, QuantPlan(decisions=made.decisions), report, options.recipe)
+
+
+def _with_fused_caches(
+    model: ir.Model, samples: _Samples, options: Options
+) -> tuple[ir.Model, tuple[str, ...]]:
+    if options.kv_cache is None:
+        return model.clone(), ()
+    return caching.fused(model, samples.kept)
+
+
+def _cache_scales(
+    model: ir.Model, samples: _Samples, options: Options
+) -> dict[str, FloatArray] | None:
+    """Scales of the caches of a float model, where they shall be integers."""
+    if options.kv_cache in (None, caching.FLOAT):
+        return None
+    return caching.cache_scales(model, samples.kept, options.kv_cache, threads=options.threads)
+
+
+def _with_stored_caches(
+    made: Converted, final: ir.Model, scales: dict[str, FloatArray], options: Options
+) -> tuple[Converted, ir.Model, ir.Model]:
+    """What was done, the result with caches in integers, and as what it can be compared."""
+    final = final.clone()
+    stored, told = caching.stored(final, scales, options.kv_cache or "")
+    run_pipeline(final, FINALIZE)
+    check.check(final)
+    comparable = with_float_caches(final, stored)
+    run_pipeline(comparable, FINALIZE)
+    return replace(made, notes=(*made.notes, *told)), final, comparable
 
 
 def _given(model: ir.Model, data: object, options: Options, max_samples: int | None) -> _Samples:
@@ -226,7 +270,7 @@ def _measure(
     metric = None
     with stages.stage("validate"):
         answers = recorded(work.loaded.model, SessionConfig(threads), work.samples.kept)
-        result = Session(work.final, config, what="the quantized model")
+        result = Session(work.comparable, config, what="the quantized model")
         outputs = compared(answers, result, work.samples.kept)
     if evaluation is not None:
         with stages.stage("evaluate"):
@@ -239,6 +283,6 @@ def _measure(
         plan = QuantPlan(decisions=work.made.decisions)
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)
     with stages.stage("latency"):
-        latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
-        times = slow_nodes(work.final, few, latency, entries)
+        latency = measure_latency(work.loaded.model, work.comparable, few, threads, entries)
+        times = slow_nodes(work.comparable, few, latency, entries)
     return Measured(outputs, coverage, latency=latency, times=times, metric=metric)

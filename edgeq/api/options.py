@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.api.block_options import BlockChoice, resolve_blocks
+from edgeq.api.caching import require_cache_choice
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
@@ -44,6 +45,7 @@ class Options:
         blocks: How weights are stored in blocks, where the scheme does that.
         latency_tuning: Whether times decide which nodes run in integers.
         costs: Those times, measured elsewhere; None to measure them here.
+        kv_cache: What becomes of the cache of a language model; None for nothing.
     """
 
     target: TargetProfile
@@ -58,6 +60,7 @@ class Options:
     blocks: BlockScheme | None = None
     latency_tuning: bool = True
     costs: GivenCosts | None = None
+    kv_cache: str | None = None
 
     @property
     def has_budget(self) -> bool:
@@ -77,7 +80,7 @@ def resolve_options(
     max_drop: str | float | None, evaluation: object, metric: str | None,
     max_trials: int | None = None, time_limit: float | None = None,
     skip_steps: Sequence[str] = (), blocks: BlockChoice | None = None, *, has_data: bool = True,
-    latency_tuning: bool = True, costs: Sequence[str | Path] = (),
+    latency_tuning: bool = True, costs: Sequence[str | Path] = (), kv_cache: str | None = None,
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -113,6 +116,9 @@ def resolve_options(
     profile = target_named(target)
     if scheme in DATA_FREE_SCHEMES:
         require_operators(profile, scheme, in_blocks)
+    if kv_cache is not None:
+        operators = profile.contrib_operators
+        require_cache_choice(kv_cache, scheme, has_data=has_data, has_operators=operators)
     thresholds = DEFAULT if validate else Thresholds()
     if max_drop is not None:
         drop, relative = parse_drop(str(max_drop))
@@ -123,7 +129,7 @@ def resolve_options(
     return Options(
         profile, chosen, threads, validate, thresholds, evaluation, metric,
         limits, scheme, in_blocks, latency_tuning,
-        _given_costs(costs, scheme, chosen, latency_tuning=latency_tuning),
+        _given_costs(costs, scheme, chosen, latency_tuning=latency_tuning), kv_cache,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ def quantize(
     weight_format: str = "operator",
     layer_bits: Mapping[str, int] | None = None,
     target_bits: float | None = None,
+    kv_cache: str | None = None,
     target: str = "cpu",
     calibrator: str | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -110,6 +111,9 @@ def quantize(
         layer_bits: Other bits for the weights of some nodes, by pattern of their names.
         target_bits: Bits a weight on average, scales included: beside the bits of the scheme
             wider ones are used, for the matrices that suffer most.
+        kv_cache: For a language model whose cache is inputs and outputs: ``float32`` fuses the
+            attention over it, ``int8`` and ``int4`` store it in integers, too, so that those inputs
+            and outputs change their type; with data, and a scheme other than ``int8`` and ``fp16``.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.
@@ -153,7 +157,7 @@ def quantize(
         evaluation_data, metric, max_trials, time_limit, skip_steps,
         BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}, target_bits),
         has_data=calibration_data is not None, latency_tuning=latency_tuning,
-        costs=costs,
+        costs=costs, kv_cache=kv_cache,
     )  # fmt: skip
     listener = progress or Silent()
     stages = Stages(listener)

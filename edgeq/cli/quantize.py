@@ -45,6 +45,7 @@ class _Request:
     weight_format: str
     layer_bits: tuple[str, ...]
     target_bits: float | None
+    kv_cache: str | None
     target: str
     calibrator: str | None
     recipe: Path | None
@@ -128,6 +129,11 @@ class _Request:
     type=float,
     metavar="BITS",
     help="w8, w4, w2: bits a weight on average, scales included; wider where it helps most.",
+)
+@click.option(
+    "--kv-cache",
+    metavar="FORM",
+    help="Language models with a cache, not with int8: float32 (attention fused), int8 or int4.",
 )
 @options.target_option
 @options.calibrator_option
@@ -272,6 +278,7 @@ def _quantize(request: _Request) -> QuantizationResult:
             weight_format=request.weight_format,
             layer_bits=_layer_bits(request.layer_bits),
             target_bits=request.target_bits,
+            kv_cache=request.kv_cache,
             target=request.target,
             calibrator=request.calibrator,
             recipe=request.recipe,

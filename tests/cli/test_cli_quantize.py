@@ -137,6 +137,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "calibration_table": None,
         "allow_partial": False,
         "scheme": "int8",
+        "kv_cache": None,
         "tokenizer": None,
         "window": None,
         "target": "cpu",

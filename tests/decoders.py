@@ -1,0 +1,107 @@
+"""Small decoders with a cache, as exporters write them."""
+
+import graphs
+import numpy as np
+
+HEADS, SHARED, CHANNELS, WIDTH, WORDS = 4, 2, 8, 32, 30
+
+_LAYER = """
+    q{n} = MatMul(x{n}, wq{n})
+    k{n} = MatMul(x{n}, wk{n})
+    v{n} = MatMul(x{n}, wv{n})
+    q4{n} = Reshape(q{n}, by_heads)
+    qt{n} = Transpose<perm = [0, 2, 1, 3]>(q4{n})
+    k4{n} = Reshape(k{n}, by_shared)
+    kt{n} = Transpose<perm = [0, 2, 1, 3]>(k4{n})
+    v4{n} = Reshape(v{n}, by_shared)
+    vt{n} = Transpose<perm = [0, 2, 1, 3]>(v4{n})
+    present_key_{n} = Concat<axis = 2>(past_key_{n}, kt{n})
+    present_value_{n} = Concat<axis = 2>(past_value_{n}, vt{n})
+    ku{n} = Unsqueeze(present_key_{n}, two)
+    ke{n} = Expand(ku{n}, copies)
+    kr{n} = Reshape(ke{n}, repeated)
+    vu{n} = Unsqueeze(present_value_{n}, two)
+    ve{n} = Expand(vu{n}, copies)
+    vr{n} = Reshape(ve{n}, repeated)
+    turned{n} = Transpose<perm = [0, 1, 3, 2]>(kr{n})
+    raw{n} = MatMul(qt{n}, turned{n})
+    scaled{n} = Mul(raw{n}, scale)
+    masked{n} = Add(scaled{n}, mask)
+    weights{n} = Softmax<axis = -1>(masked{n})
+    mixed{n} = MatMul(weights{n}, vr{n})
+    back{n} = Transpose<perm = [0, 2, 1, 3]>(mixed{n})
+    flat{n} = Reshape(back{n}, whole)
+    o{n} = MatMul(flat{n}, wo{n})
+    x{next} = Add(x{n}, o{n})
+"""
+
+_MASK = """
+    total = Shape<start = 1, end = 2>(attention_mask)
+    new = Shape<start = 1, end = 2>(input_ids)
+    old = Sub(total, new)
+    total_0 = Squeeze(total)
+    places = Range(zero, total_0, one)
+    behind = Slice(places, old, total, axis_0)
+    rows = Unsqueeze(behind, axis_1)
+    later = Greater(places, rows)
+    penalty = Where(later, lowest, nothing)
+    mask = Unsqueeze(penalty, front)
+"""
+
+
+def decoder(layers=2):
+    """Tokens and a cache to logits and a longer cache; the cache stands in every layer."""
+    shape = f"b, {SHARED}, past, {CHANNELS}"
+    longer = f"b, {SHARED}, total_length, {CHANNELS}"
+    kinds = [(kind, n) for n in range(layers) for kind in ("key", "value")]
+    pasts = ", ".join(f"float[{shape}] past_{kind}_{n}" for kind, n in kinds)
+    presents = ", ".join(f"float[{longer}] present_{kind}_{n}" for kind, n in kinds)
+    body = "".join(_LAYER.format(n=n, next=n + 1) for n in range(layers))
+    text = f"""decoder (int64[b, s] input_ids, int64[b, total_length] attention_mask, {pasts})
+      => (float[b, s, {WORDS}] logits, {presents}) {{
+      x0 = Gather(table, input_ids) {_MASK} {body}
+      logits = MatMul(x{layers}, head)
+    }}"""
+    return graphs.proto(text, **_constants(layers))
+
+
+def _constants(layers):
+    whole = np.int64
+    found = {
+        "table": graphs.numbers(1, WORDS, WIDTH),
+        "head": graphs.numbers(2, WIDTH, WORDS, scale=0.3),
+        "by_heads": np.array([0, 0, HEADS, CHANNELS], whole),
+        "by_shared": np.array([0, 0, SHARED, CHANNELS], whole),
+        "repeated": np.array([0, HEADS, -1, CHANNELS], whole),
+        "copies": np.array([1, 1, HEADS // SHARED, 1, 1], whole),
+        "whole": np.array([0, 0, WIDTH], whole),
+        "scale": np.float32(CHANNELS**-0.5),
+        "two": np.array([2], whole),
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "axis_0": np.array([0], whole),
+        "axis_1": np.array([1], whole),
+        "front": np.array([0, 1], whole),
+        "lowest": np.float32(-1e9),
+        "nothing": np.float32(0),
+    }
+    for n in range(layers):
+        found[f"wq{n}"] = graphs.numbers(10 * n + 3, WIDTH, HEADS * CHANNELS, scale=0.2)
+        found[f"wk{n}"] = graphs.numbers(10 * n + 4, WIDTH, SHARED * CHANNELS, scale=0.2)
+        found[f"wv{n}"] = graphs.numbers(10 * n + 5, WIDTH, SHARED * CHANNELS, scale=0.2)
+        found[f"wo{n}"] = graphs.numbers(10 * n + 6, HEADS * CHANNELS, WIDTH, scale=0.2)
+    return found
+
+
+def fed(new, old=0, batch=1, layers=2, seed=0):
+    """A sample: so many new tokens behind so many in the cache."""
+    generator = np.random.default_rng(seed)
+    sample = {
+        "input_ids": generator.integers(0, WORDS, (batch, new)),
+        "attention_mask": np.ones((batch, old + new), np.int64),
+    }
+    for n in range(layers):
+        for kind in ("key", "value"):
+            shape = (batch, SHARED, old, CHANNELS)
+            sample[f"past_{kind}_{n}"] = generator.standard_normal(shape).astype(np.float32)
+    return sample

@@ -1,0 +1,87 @@
+"""Attention over a cache becomes GroupQueryAttention, with equal outputs."""
+
+import decoders
+import graphs
+import numpy as np
+import pytest
+
+from edgeq.graph import loader, walk
+from edgeq.passes.fuse_cached_attention import fuse_cached_attention
+from edgeq.passes.infer_shapes import infer_shapes
+from edgeq.passes.pipelines import FINALIZE, run_pipeline
+from edgeq.runtime.session import Session
+
+CASES = [decoders.fed(7), decoders.fed(1, 5), decoders.fed(3, 4), decoders.fed(1, 6, batch=2)]
+
+
+def fused(model):
+    infer_shapes(model)
+    outcome = fuse_cached_attention(model)
+    run_pipeline(model, FINALIZE)
+    return outcome
+
+
+def operators(model):
+    return [node.op_type for node in walk.nodes(model)]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The decoder, and what the pass makes of it."""
+    model = loader.load(decoders.decoder()).model
+    made = model.clone()
+    assert fused(made).changes == 2
+    return model, made
+
+
+@pytest.mark.parametrize("sample", CASES, ids=["prefill", "decode", "several", "batch"])
+def test_outputs_are_equal(pair, sample):
+    want, got = (Session(model).run(sample) for model in pair)
+    assert set(want) == set(got)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_of_the_attention_is_left(pair):
+    found = operators(pair[1])
+    assert found.count("GroupQueryAttention") == 2
+    assert not {"Softmax", "Concat"} & set(found)
+
+
+def test_the_lengths_are_computed_once(pair):
+    assert operators(pair[1]).count("Sub") == 2  # one of them is the mask's
+
+
+def test_a_second_time_there_is_nothing_to_do(pair):
+    again = pair[1].clone()
+    assert fuse_cached_attention(again).changes == 0
+
+
+def test_attention_without_a_cache_is_left():
+    model = graphs.build(
+        """net (float[1,4,s,8] q, float[1,4,s,8] k, float[1,4,s,8] v) => (float[1,4,s,8] y) {
+          t = Transpose<perm = [0, 1, 3, 2]>(k)
+          a = MatMul(q, t)
+          w = Softmax(a)
+          y = MatMul(w, v)
+        }"""
+    )
+    outcome = fuse_cached_attention(model)
+    assert (outcome.changes, outcome.declined) == (0, ())
+
+
+def test_a_mask_that_needs_the_cache_it_masks_is_told():
+    text = decoders.decoder()
+    for node in text.graph.node:
+        if list(node.output) == ["total"]:
+            node.input[0] = "present_key_0"
+            next(a for a in node.attribute if a.name == "start").i = 2
+            next(a for a in node.attribute if a.name == "end").i = 3
+    model = loader.load(text).model
+    for node in walk.nodes(model):
+        if node.outputs[0].name == "present_key_0":
+            model.graph.remove(node)
+            model.graph.insert_before(model.graph[0], node)
+    outcome = fused(model)
+    assert outcome.changes == 1
+    assert any("hangs on the cache" in reason for reason in outcome.declined)
