@@ -9,6 +9,7 @@ from edgeq.errors import EdgeqError
 from edgeq.graph.walk import nodes
 from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.annotate import annotate
+from edgeq.quantization.lookups import store_lookups
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import required_kinds
 from edgeq.refinement import steps
@@ -67,9 +68,11 @@ class FloatModels:
         self._kinds = required_kinds(calibrators)
         self._learning = learning
         self._threads = threads
-        seen = inherited(prepared, collection.statistics)
+        base = prepared.clone()
+        notes = store_lookups(base, recipe)
+        seen = inherited(base, collection.statistics)
         self._made: dict[tuple[str, ...], FloatModel] = {
-            (): FloatModel(prepared, seen, frozenset(collection.infinite))
+            (): FloatModel(base, seen, frozenset(collection.infinite), notes)
         }
         # None for what was looked for and not found.
         self._channels: dict[FloatModel, dict[str, Channels | None]] = {}
