@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeq.api import (
         CalibrationTable,
+        Decoded,
         DeviceResult,
         Evaluated,
         Inspection,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         TuningResult,
         ValidationResult,
         calibrate,
+        decode,
         evaluate,
         inspect,
         load_table,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CalibrationTable": "edgeq.api",
+    "Decoded": "edgeq.api",
     "DeviceResult": "edgeq.api",
     "EdgeqError": "edgeq.errors",
     "Evaluated": "edgeq.api",
@@ -50,6 +53,7 @@ _HOMES = {
     "TuningResult": "edgeq.api",
     "ValidationResult": "edgeq.api",
     "calibrate": "edgeq.api",
+    "decode": "edgeq.api",
     "evaluate": "edgeq.api",
     "inspect": "edgeq.api",
     "load_recipe": "edgeq.recipe",
@@ -65,6 +69,7 @@ _HOMES = {
 
 __all__ = [
     "CalibrationTable",
+    "Decoded",
     "DeviceResult",
     "EdgeqError",
     "Evaluated",
@@ -77,6 +82,7 @@ __all__ = [
     "TuningResult",
     "ValidationResult",
     "calibrate",
+    "decode",
     "evaluate",
     "inspect",
     "load_recipe",

@@ -9,6 +9,7 @@ import edgeq
 
 NAMES = {
     "CalibrationTable",
+    "Decoded",
     "DeviceResult",
     "EdgeqError",
     "Evaluated",
@@ -21,6 +22,7 @@ NAMES = {
     "TuningResult",
     "ValidationResult",
     "calibrate",
+    "decode",
     "evaluate",
     "inspect",
     "load_recipe",

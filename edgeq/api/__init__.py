@@ -1,6 +1,7 @@
 """The Python API. Every command of the command line is one call of it."""
 
 from edgeq.api.calibrating import calibrate
+from edgeq.api.decoding import Decoded, decode
 from edgeq.api.exporting import Exported, export
 from edgeq.api.inspecting import Inspection, inspect
 from edgeq.api.optimizing import optimize
@@ -23,6 +24,7 @@ from edgeq.device.result import DeviceResult
 
 __all__ = [
     "CalibrationTable",
+    "Decoded",
     "DeviceFailure",
     "DeviceResult",
     "Evaluated",
@@ -35,6 +37,7 @@ __all__ = [
     "TuningResult",
     "ValidationResult",
     "calibrate",
+    "decode",
     "devices",
     "evaluate",
     "export",

@@ -39,7 +39,7 @@ class CachePort:
     @property
     def bytes_per_token(self) -> int:
         """Bytes that a token takes."""
-        return self.heads * self.channels * self.dtype.itemsize
+        return self.heads * self.channels * int(self.dtype.numpy().itemsize)
 
 
 def cache_ports(model: ir.Model) -> tuple[CachePort, ...]:

@@ -59,3 +59,18 @@ def test_the_score_of_a_text(run, language):
     )  # fmt: skip
     assert told.exit_code == 0, told.stderr
     assert "5 samples" in told.stdout
+
+
+def test_the_pace_of_a_language_model(run, language):
+    told = run("evaluate", "lm.onnx", "--decode", 2, "--contexts", "3,5", "--against", "lm.onnx")
+    assert told.exit_code == 0, told.stderr
+    assert "written/s" in told.stdout
+    assert "reference" in told.stdout
+    data = json.loads(run("evaluate", "lm.onnx", "--decode", 2, "--contexts", "4", "--json").stdout)
+    assert data["contexts"][0]["context"] == 4
+
+
+def test_a_score_and_a_pace_are_two_things(run, language, refused):
+    refused(run("evaluate", "lm.onnx", "--decode", 2, "--metric", "perplexity"), "--metric")
+    refused(run("evaluate", "lm.onnx", "--data", "text.npz"), "--data and --metric")
+    refused(run("evaluate", "lm.onnx", "--decode", 2, "--contexts", "many"), "--contexts")

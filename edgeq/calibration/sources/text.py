@@ -95,7 +95,7 @@ def _tokenizer(data: object, model: object, given: str | Path | None) -> Path:
 
 
 def _open(data: TextData, inputs: Sequence[InputSpec], limit: int | None) -> Reading:
-    tokens = _fed_with_tokens(inputs, data.path)
+    tokens = token_input(inputs, data.path)
     fixed = tokens.shape[1] if tokens.shape is not None else None
     if isinstance(fixed, int) and data.window not in (None, fixed):
         raise RecipeError(
@@ -105,7 +105,7 @@ def _open(data: TextData, inputs: Sequence[InputSpec], limit: int | None) -> Rea
         )
     window = fixed if isinstance(fixed, int) else data.window or WINDOW
     others = [spec for spec in inputs if spec is not tokens]
-    _require_known(others, data.path)
+    require_known(others, data.path)
     encoded = _encoded(data)
     window = window if isinstance(fixed, int) else min(window, len(encoded) - 1)
     found = (len(encoded) - 1) // window if window > 0 else 0
@@ -119,8 +119,7 @@ def _open(data: TextData, inputs: Sequence[InputSpec], limit: int | None) -> Rea
 
     def pick(index: int) -> RawSample:
         start = index * window
-        fed: dict[str, Array] = {tokens.name: encoded[None, start : start + window]}
-        fed.update({spec.name: _companion(spec, window) for spec in others})
+        fed = {tokens.name: encoded[None, start : start + window], **companions(others, window)}
         return RawSample(f"{data.path} window {index}", fed)
 
     follows = encoded[1 : 1 + length * window].reshape(length, window)
@@ -135,33 +134,43 @@ def _open(data: TextData, inputs: Sequence[InputSpec], limit: int | None) -> Rea
     )
 
 
-def _fed_with_tokens(inputs: Sequence[InputSpec], where: Path) -> InputSpec:
+def token_input(inputs: Sequence[InputSpec], where: Path | None = None) -> InputSpec:
+    """The input that takes tokens, one row of them.
+
+    Raises:
+        DataError: No input, or more than one, could be it, or it takes several rows only.
+    """
     whole = [spec for spec in inputs if spec.dtype.kind in "iu" and len(spec.shape or ()) == 2]
     named = [spec for spec in whole if spec.name == _TOKENS]
     found = named or (whole if len(whole) == 1 else [])
     if not found:
         raise DataError(
             f"no input [batch, tokens] is called {_TOKENS!r}, and {len(whole)} hold integers",
-            where=str(where),
+            where=None if where is None else str(where),
             remedy=_SAVE,
         )
     batch = (found[0].shape or (None,))[0]
     if isinstance(batch, int) and batch != 1:
         raise DataError(
             f"the model takes batches of {batch}, and text is cut into single windows",
-            where=str(where),
+            where=None if where is None else str(where),
             remedy=_SAVE,
         )
     return found[0]
 
 
-def _require_known(others: Sequence[InputSpec], where: Path) -> None:
+def require_known(others: Sequence[InputSpec], where: Path | None = None) -> None:
+    """Make sure that :func:`companions` knows what to fill in.
+
+    Raises:
+        DataError: It does not.
+    """
     for spec in others:
         if not (_filled(spec.name) or _starts_empty(spec)):
             shape = "of unknown rank" if spec.shape is None else shape_text(spec.shape)
             raise DataError(
                 f"text says nothing about input {spec.name!r} {shape}",
-                where=str(where),
+                where=None if where is None else str(where),
                 remedy=_SAVE,
             )
 
@@ -176,18 +185,30 @@ def _starts_empty(spec: InputSpec) -> bool:
     return len(shape) == _CACHE_RANK and not isinstance(shape[2], int)
 
 
-_COMPANIONS: Final[dict[str, Callable[[int], Array]]] = {
-    "attention_mask": np.ones,
-    "position_ids": np.arange,
-    "token_type_ids": np.zeros,
+_COMPANIONS: Final[dict[str, Callable[[int, int], Array]]] = {
+    "attention_mask": lambda new, old: np.ones(old + new),
+    "position_ids": lambda new, old: np.arange(old, old + new),
+    "token_type_ids": lambda new, _old: np.zeros(new),
 }
-"""What else models read beside tokens, by the names that exporters give them."""
+"""What else models read beside tokens, by the names that exporters give them: of so many new tokens
+behind so many old ones."""
 
 
-def _companion(spec: InputSpec, count: int) -> Array:
+def companions(others: Sequence[InputSpec], new: int, old: int = 0) -> dict[str, Array]:
+    """What a decoder reads beside tokens, with empty caches.
+
+    Args:
+        others: All inputs but the tokens.
+        new: Tokens that are fed.
+        old: Tokens before them, whose caches the caller puts in.
+    """
+    return {spec.name: _companion(spec, new, old) for spec in others}
+
+
+def _companion(spec: InputSpec, new: int, old: int) -> Array:
     for word, fill in _COMPANIONS.items():
         if word in spec.name:
-            return fill(count)[None].astype(spec.dtype)
+            return fill(new, old)[None].astype(spec.dtype)
     batch, heads, _, channels = spec.shape or ()
     known = [size if isinstance(size, int) else 1 for size in (batch, heads, channels)]
     return np.zeros((known[0], known[1], 0, known[2]), spec.dtype)
