@@ -227,6 +227,7 @@ def _quantized(
             tuple(calibrators_for(options.recipe.calibrator)),
             shares(macs),
             falls_back=not options.has_budget,
+            part=stages.part,
         )
     if tunes_latency(options):
         with stages.stage("tune"):

@@ -131,6 +131,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         values=found.diagnosis.values,
         parting=found.diagnosis.parting,
         timings=stages.seconds,
+        stages=stages.spent,
         peak_rss_mb=peak_rss_mb(),
         warnings=warnings,
         notes=tuple(filter(None, (*_notes(work), *_about(options), found.diagnosis.note))),

@@ -6,8 +6,12 @@ import platform
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from edgeq.report.spent import Spent
+from edgeq.runtime.running import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,30 +19,60 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
 
 
+@dataclass(slots=True)
+class _Meter:
+    """Adds up the time of what has one name."""
+
+    seconds: float = 0.0
+    running: float = 0.0
+    parts: dict[str, _Meter] = field(default_factory=dict)
+
+    def spent(self, name: str) -> Spent:
+        parts = tuple(meter.spent(part) for part, meter in self.parts.items())
+        return Spent(name, self.seconds, self.running, parts)
+
+
 class Stages:
     """Tells a listener which stage begins, and keeps how long each took.
 
     Args:
         progress: The listener.
-
-    Attributes:
-        seconds: Stage -> seconds, in the order of the first begin.
     """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self.seconds: dict[str, float] = {}
+        self._whole = _Meter()
+        self._within = [self._whole]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds, in the order of the first begin."""
+        return {name: meter.seconds for name, meter in self._whole.parts.items()}
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """The same with what of it was running models, and with parts."""
+        return self._whole.spent("").parts
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Everything inside the ``with`` block belongs to the stage."""
         self._progress.stage(name)
-        start = time.perf_counter()
+        with self.part(name):
+            yield
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Everything inside the ``with`` block belongs to this part of the stage around it."""
+        meter = self._within[-1].parts.setdefault(name, _Meter())
+        self._within.append(meter)
+        start, ran = time.perf_counter(), RUNNING.seconds
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self._within.pop()
+            meter.seconds += time.perf_counter() - start
+            meter.running += RUNNING.seconds - ran
 
 
 def peak_rss_mb() -> float:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.quantization.pairs import PairNote
     from edgeq.report.blocks import BlockRow
     from edgeq.report.search import BudgetRows
+    from edgeq.report.spent import Spent
     from edgeq.runtime.latency import LatencyComparison, Timing
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
@@ -75,6 +76,7 @@ class Report:
         parting: The first layer where both models part, where there is one.
         pairs: Layers of which two products can saturate on some machines of the target.
         blocks: The matrices that are stored in blocks.
+        stages: Where the time went, with what of it was running models.
     """
 
     verdict: Verdict
@@ -101,6 +103,7 @@ class Report:
     parting: Parting | None = None
     pairs: tuple[PairNote, ...] = ()
     blocks: tuple[BlockRow, ...] = ()
+    stages: tuple[Spent, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -122,6 +125,7 @@ class Report:
             "coverage": None if self.coverage is None else _coverage(self.coverage),
             "latency": [latency_row(comparison) for comparison in self.latency],
             "timings": {stage: round(seconds, 3) for stage, seconds in self.timings.items()},
+            "stages": [stage.to_dict() for stage in self.stages],
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "warnings": list(self.warnings),
             "notes": list(self.notes),

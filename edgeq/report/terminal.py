@@ -120,9 +120,16 @@ def _facts(report: Report) -> RenderableType:
         ),
         *_coverage_rows(report),
         *_metric_rows(report.metric),
-        ("took", f"{sum(report.timings.values()):.1f} s, {report.peak_rss_mb:.0f} MB at most"),
+        ("took", ", ".join(_took(report))),
     ]
     return facts(rows)
+
+
+def _took(report: Report) -> Iterator[str]:
+    yield f"{sum(report.timings.values()):.1f} s"
+    if report.stages:
+        yield f"models ran {sum(stage.running for stage in report.stages):.1f} s of it"
+    yield f"{report.peak_rss_mb:.0f} MB at most"
 
 
 def _found_by(report: Report) -> str:

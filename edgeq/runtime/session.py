@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import onnxruntime as ort
 
 from edgeq.errors import DataError, ModelError
 from edgeq.runtime.memory import hand_back, let_go
+from edgeq.runtime.running import RUNNING
 from edgeq.runtime.seeds import seed_random
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ class Session:
         """
         names = list(self.outputs if outputs is None else outputs)
         feed = {name: sample[name] for name in self.inputs if name in sample}
+        begun = time.perf_counter()
         try:
             results = self._ort.run(names, feed)
         except Exception as error:
@@ -132,6 +135,8 @@ class Session:
                 f"the model does not run on a sample of shapes {shapes}: {first_line(error)}",
                 remedy="Feed samples shaped as the model takes them",
             ) from error
+        finally:
+            RUNNING.add(time.perf_counter() - begun)
         return dict(zip(names, results, strict=True))
 
     def __del__(self) -> None:

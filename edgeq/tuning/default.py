@@ -11,6 +11,7 @@ teach less (2 dB on EfficientNet-Lite0 with 32), and none has to be kept back an
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.trials import StepTrial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from edgeq.refinement.steps import Step
     from edgeq.tuning.workshop import Workshop
@@ -70,6 +72,7 @@ def search(
     prices: Mapping[str, float],
     *,
     falls_back: bool = True,
+    part: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Search:
     """Find the closest candidate.
 
@@ -78,6 +81,7 @@ def search(
         calibrators: Names of the calibrators to choose from; with one there is no choice.
         prices: Share of the arithmetic per compute node.
         falls_back: Whether layers may be left float.
+        part: Around each part of the work, by name: to time it.
 
     Raises:
         RecipeError: The recipe leaves a node float that there is not.
@@ -87,20 +91,25 @@ def search(
             _told(workshop, calibrators), ("Nothing was searched for: done as the recipe says",)
         )
     notes: list[str] = []
-    best, corrected = _ranged(workshop, calibrators)
+    with part("ranges"):
+        best, corrected = _ranged(workshop, calibrators)
     if len(calibrators) > 1 and best.ranges:
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
     # Before layers are rounded, which takes long and would have to be done in every form.
-    settled, said = settle_pairs(workshop, best)
+    with part("pairs"):
+        settled, said = settle_pairs(workshop, best)
     notes += [said] if said else []
-    best, trials = recover(workshop, settled, corrected if settled is best else None)
+    with part("recovery steps"):
+        best, trials = recover(workshop, settled, corrected if settled is best else None)
     if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
-        found = leave_float(workshop, best, prices, GOAL_DB)
+        with part("layers left float"):
+            found = leave_float(workshop, best, prices, GOAL_DB)
         if found.best is not best:
             notes.append(found.note)
             best = found.best
-    final = workshop.learned_again(best)
+    with part("learning once more"):
+        final = workshop.learned_again(best)
     if final is not best:
         notes.append(_again(workshop, best))
     return Search(final, tuple(notes), trials)

@@ -79,6 +79,18 @@ def test_the_report_has_the_keys_of_the_contract(whole):
     assert {"onnxruntime", "isa"} <= document["environment"].keys()
 
 
+def test_the_report_tells_where_the_time_went(whole):
+    stages = {stage["name"]: stage for stage in whole.report.to_dict()["stages"]}
+    assert stages.keys() == whole.report.timings.keys()
+    for name, stage in stages.items():
+        assert stage["seconds"] == pytest.approx(whole.report.timings[name], abs=1e-3)
+        parts = stage["parts"]
+        assert sum(part["seconds"] for part in parts) <= stage["seconds"] + 0.01
+        assert sum(part["running"] for part in parts) <= stage["running"] + 0.01
+    assert all(stages[name]["running"] > 0.0 for name in ("calibrate", "quantize", "validate"))
+    assert [part["name"] for part in stages["quantize"]["parts"]][:2] == ["ranges", "pairs"]
+
+
 @pytest.mark.parametrize("kind", ["path", "bytes", "proto", "ir"])
 def test_every_source_gives_the_same_model(kind, plain, tmp_path):
     proto = models.conv_net()

@@ -59,6 +59,15 @@ def document(**changed):
         },
         "latency": [{"threads": 1, "fp32": timing, "candidate": fast, "speedup": 2.5}],
         "timings": {"load": 0.1, "calibrate": 1.5},
+        "stages": [
+            {"name": "load", "seconds": 0.1, "running": 0.0, "parts": []},
+            {
+                "name": "calibrate",
+                "seconds": 1.5,
+                "running": 1.25,
+                "parts": [{"name": "ranges", "seconds": 0.5, "running": 0.5, "parts": []}],
+            },
+        ],
         "peak_rss_mb": 123.4,
         "warnings": [],
         "notes": ["Calibrated on 128 pictures in calib/"],
@@ -180,6 +189,15 @@ def hostile():
         "notes": list(HOSTILE),
         "environment": dict.fromkeys(HOSTILE, HOSTILE[0]),
         "timings": dict.fromkeys(HOSTILE, 1.0),
+        "stages": [
+            {
+                "name": n,
+                "seconds": 1.0,
+                "running": 0.5,
+                "parts": [{"name": n, "seconds": 1.0, "running": 0.5, "parts": []}],
+            }
+            for n in HOSTILE
+        ],  # fmt: skip
         "layers": layers,
         "accuracy": {
             "outputs": {name: closeness(20.0) for name in HOSTILE},

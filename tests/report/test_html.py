@@ -84,6 +84,11 @@ def test_every_part_is_there_and_listed(full):
     assert links == ["#summary", *(f"#{name}" for name in sections(full))]
 
 
+def test_the_time_of_every_stage_is_told_with_what_of_it_models_ran(full):
+    assert "load 0.1 s (models ran 0 s)" in full.text
+    assert "calibrate 1.5 s (models ran 1.25 s; ranges 0.5 s)" in full.text
+
+
 def test_what_is_not_known_is_left_out():
     bare = document(
         accuracy={"outputs": {}}, coverage=None, latency=[], layers=[], notes=[], timings={}

@@ -21,7 +21,7 @@ from edgeq.report.html.words import (
 from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROWS = 2000
 """Rows of a table at most; a page of more is no page for people."""
@@ -423,8 +423,7 @@ def origin(document: Mapping[str, Any], command: str | None) -> Markup:
         if document.get(key) not in (None, GIVEN)
     ]
     rows.append(["environment", ", ".join(f"{k} {v}" for k, v in document["environment"].items())])
-    seconds = ", ".join(f"{stage} {number(s, 3)} s" for stage, s in document["timings"].items())
-    rows.append(["time", seconds])
+    rows.append(["time", ", ".join(_times(document))])
     rows.append(["memory", f"{number(document['peak_rss_mb'])} MB at most"])
     notes = [tag("li", note) for note in document["notes"]]
     return section(
@@ -433,6 +432,20 @@ def origin(document: Mapping[str, Any], command: str | None) -> Markup:
         table(["", ""], rows, class_="facts"),
         tag("ul", *notes, class_="notes") if notes else None,
     )
+
+
+def _times(document: Mapping[str, Any]) -> Iterator[str]:
+    """What each stage took, and how much of it was running models."""
+    known = {stage["name"]: stage for stage in document.get("stages", ())}
+    for name, seconds in document["timings"].items():
+        told = f"{name} {number(seconds, 3)} s"
+        stage = known.get(name)
+        if stage is None:
+            yield told
+            continue
+        inside = [f"models ran {number(stage['running'], 3)} s"]
+        inside += [f"{part['name']} {number(part['seconds'], 3)} s" for part in stage["parts"]]
+        yield f"{told} ({'; '.join(inside)})"
 
 
 def _port(port: Mapping[str, Any]) -> Markup:
