@@ -26,8 +26,8 @@ def layer_row(layer: LayerFidelity) -> dict[str, Any]:
 
 
 def value_row(value: ValueFidelity) -> dict[str, Any]:
-    """One rounded value as plain data."""
-    return {
+    """One rounded value as plain data; a cause only where somebody looked."""
+    row = {
         "name": value.name,
         "op_type": value.op_type,
         "sqnr_db": round(value.sqnr_db, 2),
@@ -35,6 +35,7 @@ def value_row(value: ValueFidelity) -> dict[str, Any]:
         "reader": value.reader,
         "accumulated_db": _rounded(value.accumulated_db),
     }
+    return {**row, "cause": value.cause, "remedy": value.remedy} if value.cause else row
 
 
 def parting_row(parting: Parting | None) -> dict[str, Any] | None:

@@ -50,9 +50,7 @@ def all_layers(layers: Sequence[LayerFidelity], title: str) -> RenderableType:
 
 def worst_values(values: Sequence[ValueFidelity]) -> RenderableType | None:
     """The values whose rounding costs their readers most; None where none is rounded."""
-    ranked = sorted(
-        values, key=lambda value: value.sqnr_db if value.readers_db is None else value.readers_db
-    )
+    ranked = sorted(values, key=lambda value: value.cost_db)
     if not ranked:
         return None
     numbers = ("rounded dB", "in readers dB")

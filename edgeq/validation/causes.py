@@ -113,6 +113,34 @@ def explain_alone(of: Symptoms) -> Cause:
     return _value(of, figures) or _plain(of)
 
 
+def explain_value(of: ValueFigures, own_db: float, readers_db: float | None, reader: str) -> Cause:
+    """The likely cause of what rounding a value costs.
+
+    Args:
+        of: The value.
+        own_db: Of the rounded value against itself.
+        readers_db: Of what its worst reader makes of it; None where none makes float numbers.
+        reader: Name of that reader.
+    """
+    for test in _TESTS:
+        cause = test(of)
+        if cause is not None:
+            return cause
+    if readers_db is not None and own_db > readers_db + CANCELS_DB:
+        return Cause(
+            "cancels",
+            f"it is rounded at {own_db:.1f} dB, but the results of {reader} are small against "
+            "what it reads: large numbers cancel, their errors do not",
+            f"Sums that cancel need more bits: {_FLOAT}",
+        )
+    return Cause(
+        "bits",
+        f"8 bits are few for it: typically {of.rms:.2g}, up to {of.reach:.3g}, in steps of "
+        f"{of.step:.2g}",
+        _capital(_FLOAT),
+    )
+
+
 def _value(of: Symptoms, figures: ValueFigures) -> Cause | None:
     """What is wrong with the value whose rounding costs most."""
     for test in _TESTS:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from edgeq.graph import constants
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.validation.advice import steepest_falls
-from edgeq.validation.causes import INHERITED, Symptoms, explain, explain_alone
+from edgeq.validation.causes import (
+    INHERITED,
+    Symptoms,
+    explain,
+    explain_alone,
+    explain_value,
+)
 from edgeq.validation.figures import look_at_values, look_at_weight
 from edgeq.validation.parting import PARTED_DB, describe_parting, first_parted
 from edgeq.validation.sensitivity import measure_sensitivity
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from edgeq.validation.sensitivity import Sensitivity, ValueFidelity
 
 WORST = 10
-"""So many layers are looked at closely."""
+"""So many layers are looked at closely, and so many values."""
 
 CLOSE_DB = 40.0
 """Layers that are closer than this by themselves need no explanation."""
@@ -158,13 +164,32 @@ def _told(
     wanted = {layer.name: explain_alone for layer in worst_layers(found.layers)}
     if parted is not None:
         wanted[parted.name] = explain
-    told = _explained(reference, candidate, found, wanted, samples, config)
+    makers = {node_name(node): node for node in nodes(reference)}
+    reads = {name: _looked_at(makers[name], found) for name in wanted}
+    ranked = worst_values(found.values)
+    looked_at = {name for names in reads.values() for name in names} | {v.name for v in ranked}
+    numbers = {name: _numbers(name, found) for name in sorted(looked_at)}
+    figures = look_at_values(reference, numbers, samples, config)
+    told = _explained(reference, candidate, found, wanted, reads, figures)
     layers = tuple(told.get(layer.name, layer) for layer in found.layers)
     parting = None
     if parted is not None:
         layer = told[parted.name]
         parting = describe_parting(reference, candidate, layer, samples[:_DRAWN], config)
-    return Diagnosis(layers, found.values, parting)
+    causes = {
+        value.name: explain_value(
+            figures[value.name], value.sqnr_db, value.readers_db, value.reader
+        )
+        for value in ranked
+        if value.name in figures
+    }
+    values = tuple(
+        replace(value, cause=causes[value.name].text, remedy=causes[value.name].remedy)
+        if value.name in causes
+        else value
+        for value in found.values
+    )
+    return Diagnosis(layers, values, parting)
 
 
 def worst_layers(layers: Sequence[LayerFidelity], count: int = WORST) -> list[LayerFidelity]:
@@ -174,22 +199,20 @@ def worst_layers(layers: Sequence[LayerFidelity], count: int = WORST) -> list[La
     return [layer for alone, layer in ranked[:count] if alone < CLOSE_DB]
 
 
+def worst_values(values: Sequence[ValueFidelity], count: int = WORST) -> list[ValueFidelity]:
+    """The values whose rounding costs their readers most, the worst first."""
+    ranked = sorted(values, key=lambda value: value.cost_db)
+    return [value for value in ranked[:count] if value.cost_db < CLOSE_DB]
+
+
 def _explained(
     reference: ir.Model,
     candidate: ir.Model,
     found: Sensitivity,
     wanted: Mapping[str, Callable[[Symptoms], Cause]],
-    samples: Sequence[Sample],
-    config: SessionConfig | None,
+    reads: Mapping[str, Sequence[str]],
+    values: Mapping[str, ValueFigures],
 ) -> dict[str, LayerFidelity]:
-    makers = {node_name(node): node for node in nodes(reference)}
-    reads = {name: _looked_at(makers[name], found) for name in wanted}
-    values = look_at_values(
-        reference,
-        {value: _numbers(value, found) for names in reads.values() for value in names},
-        samples,
-        config,
-    )
     told = {}
     for layer in found.layers:
         if layer.name in wanted:

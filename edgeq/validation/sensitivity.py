@@ -68,6 +68,8 @@ class ValueFidelity:
             None where no reader makes float numbers.
         reader: Name of that reader.
         accumulated_db: Of the value in the quantized model; None where it has no counterpart.
+        cause: Why rounding it costs that much, where somebody looked; a sentence with a figure.
+        remedy: What to do about it.
     """
 
     name: str
@@ -76,6 +78,13 @@ class ValueFidelity:
     readers_db: float | None
     reader: str
     accumulated_db: float | None
+    cause: str = ""
+    remedy: str = ""
+
+    @property
+    def cost_db(self) -> float:
+        """What values are ranked by: the worst that readers make of it, or else its own."""
+        return self.sqnr_db if self.readers_db is None else self.readers_db
 
 
 @dataclass(frozen=True, slots=True)

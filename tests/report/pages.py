@@ -100,6 +100,7 @@ def everything():
             "metric": {"name": "top1", "fp32": 0.9731, "candidate": 0.9712},
         },
         layers=layers,
+        values=[cost("value1", 12.5, cause="outliers reach 40"), cost("value0", 35.0)],
         parting={
             "name": "layer3",
             "op_type": "Conv",
@@ -127,6 +128,12 @@ def everything():
             ],
         },
     )
+
+
+def cost(name, readers_db, **more):
+    """What rounding one value costs."""
+    given = {"op_type": "Conv", "sqnr_db": 41.5, "reader": "layer2", "accumulated_db": 22.25}
+    return {"name": name, "readers_db": readers_db, **given, **more}
 
 
 def value(name, **changed):
@@ -169,6 +176,10 @@ def details(names=("value0", "value1", "value2"), layers=()):
     return Details((*map(value, names), float_), decisions, links)
 
 
+def _spent(name, parts):
+    return {"name": name, "seconds": 1.0, "running": 0.5, "parts": parts}
+
+
 def hostile():
     """A report in which everything that a stranger names is meant to break the page."""
     layers = [
@@ -189,16 +200,9 @@ def hostile():
         "notes": list(HOSTILE),
         "environment": dict.fromkeys(HOSTILE, HOSTILE[0]),
         "timings": dict.fromkeys(HOSTILE, 1.0),
-        "stages": [
-            {
-                "name": n,
-                "seconds": 1.0,
-                "running": 0.5,
-                "parts": [{"name": n, "seconds": 1.0, "running": 0.5, "parts": []}],
-            }
-            for n in HOSTILE
-        ],  # fmt: skip
+        "stages": [_spent(n, [_spent(n, [])]) for n in HOSTILE],
         "layers": layers,
+        "values": [cost(n, 20.0, op_type=n, reader=n, cause=n) for n in HOSTILE],
         "accuracy": {
             "outputs": {name: closeness(20.0) for name in HOSTILE},
             "metric": {"name": HOSTILE[0], "fp32": 1.0, "candidate": 0.5},

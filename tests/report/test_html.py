@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from html.parser import HTMLParser
 
 import pages
@@ -81,6 +82,7 @@ def test_every_part_is_there_and_listed(full):
     expected = "warnings accuracy coverage latency size layers parting values steps budget plan"
     assert sections(full) == [*expected.split(), "origin", "words"]
     links = [found["href"] for found in full.all("a") if found.get("class") != "term"]
+    links = [link for link in links if not link.startswith("#select=")]
     assert links == ["#summary", *(f"#{name}" for name in sections(full))]
 
 
@@ -164,6 +166,31 @@ def test_a_candidate_of_somebody_else_is_no_int8_model():
 )
 def test_it_reads_without_a_script(full, part):
     assert part in full.text
+
+
+def test_the_values_that_cost_most_are_told_with_the_likely_cause(full):
+    assert full.all("table", id="worst-values")
+    assert "value1 Conv 41.5 dB 12.5 dB layer2 outliers reach 40 value0" in full.text
+    assert {"#select=value1", "#select=value0"} <= {a["href"] for a in full.all("a")}
+    chosen = next(each for each in full.data()["values"] if each["name"] == "value1")
+    assert {key: chosen[key] for key in ("own", "readers", "reader", "whole_db", "cause")} == {
+        "own": 41.5, "readers": 12.5, "reader": "layer2", "whole_db": 22.25,
+        "cause": "outliers reach 40",
+    }  # fmt: skip
+
+
+def test_of_many_values_the_ten_worst_are_told():
+    costs = [pages.cost(f"v{i:02}", 50.0 - i) for i in range(30)]
+    page = Page(render(document(values=costs)))
+    told = [text for text in page.texts if re.fullmatch(r"v\d\d", text)]
+    assert told[:10] == [f"v{i}" for i in range(29, 19, -1)]
+    assert "v19" not in page.text
+
+
+def test_values_that_nobody_collected_have_their_costs_and_no_link():
+    page = Page(render(everything()))
+    assert page.all("table", id="worst-values")
+    assert not [a for a in page.all("a") if a["href"].startswith("#select=")]
 
 
 def test_without_a_script_the_values_are_a_table():

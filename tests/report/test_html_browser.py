@@ -12,6 +12,7 @@ import pytest
 from pages import HOSTILE, details, document, everything
 
 from edgeq.report.html import render
+from edgeq.report.html.page import cleaned
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
@@ -134,6 +135,47 @@ def test_values_are_found_chosen_and_shown_in_both_scales(browse):
         "chosen": "value2", "options": 1, "cut": 0, "close": 160, "rescaled": True,
         "found": "kept float",
     }  # fmt: skip
+
+
+def test_a_value_that_costs_much_is_chosen_by_its_link_and_shown(browse):
+    found = browse(
+        render(everything(), details()),
+        """
+        const before = find("#chosen code").textContent;
+        const link = all("#worst-values a").find((each) => each.textContent === "value1");
+        link.click();
+        await wait(100);
+        return { before, chosen: find("#chosen code").textContent,
+          bars: all("#histogram rect.count").length, covered: all("#histogram rect.covered").length,
+          facts: find("#explorer dl").textContent,
+          rows: all("#worst-values tbody tr").map((row) => row.cells[0].textContent) };
+        """,
+    )
+    assert (found["before"], found["chosen"]) == ("value0", "value1")
+    assert (found["bars"], found["covered"]) == (101, 1)
+    assert found["rows"] == ["value1", "value0"]
+    for fact in (
+        "range chosen by mse\u22121 to 1", "of what reads it12.5 dB, at worst in layer2",
+        "in the int8 model22.3 dB", "likely causeoutliers reach 40",
+    ):  # fmt: skip
+        assert fact in found["facts"]
+
+
+def test_a_strange_name_is_chosen_by_its_link(browse):
+    report, known = pages.hostile()
+    found = browse(
+        render(report, known),
+        """
+        const links = all("#worst-values a"), chosen = [];
+        for (const link of links) {
+          link.click();
+          await wait(50);
+          chosen.push(find("#chosen code").textContent);
+        }
+        return chosen;
+        """,
+    )
+    assert found == cleaned(list(HOSTILE[:10]))
 
 
 def test_a_layer_is_read_by_key_and_by_pointer_and_chooses_its_value(browse):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.validation.causes import Symptoms, explain, explain_alone
+from edgeq.validation.causes import Symptoms, explain, explain_alone, explain_value
 from edgeq.validation.figures import ValueFigures, WeightFigures
 
 PLAIN = ValueFigures(
@@ -33,6 +33,26 @@ def test_what_is_wrong_with_the_value_that_costs_most(changes, kind, told):
     assert cause.kind == kind
     assert told in cause.text
     assert cause.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "own_db", "kind", "told"),
+    [
+        ({"cut": 0.8, "beyond": 0.032, "low": -7.0}, 18.0, "saturation", "3.20% of x lie beyond"),
+        ({"channels": (200.0, 0.1)}, 18.0, "channels", "the middle one 0.1, 2000 times less"),
+        ({}, 40.0, "cancels", "rounded at 40.0 dB, but the results of conv are small"),
+        ({}, 20.0, "bits", "typically 0.4, up to 1, in steps of 0.008"),
+    ],
+)
+def test_what_is_wrong_with_a_value(changes, own_db, kind, told):
+    cause = explain_value(replace(PLAIN, **changes), own_db, 18.0, "conv")
+    assert cause.kind == kind
+    assert told in cause.text
+    assert cause.remedy
+
+
+def test_a_value_that_nothing_reads_in_floats_has_too_few_bits():
+    assert explain_value(PLAIN, 20.0, None, "").kind == "bits"
 
 
 def test_outliers_beyond_the_range_cost_no_resolution():

@@ -5,8 +5,9 @@ import models
 import numpy as np
 
 from edgeq.graph import loader
-from edgeq.validation.diagnosis import _falls_before, diagnose, worst_layers
+from edgeq.validation.diagnosis import _falls_before, diagnose, worst_layers, worst_values
 from edgeq.validation.layers import LayerFidelity
+from edgeq.validation.sensitivity import ValueFidelity
 
 IO = "n (float[1,3,4,4] x) => (float[1,3,4,4] z)"
 W = graphs.numbers(1, 3, 3, 1, 1)
@@ -32,6 +33,9 @@ def test_channels_that_differ_are_found():
     assert "equalization" in layer.remedy
     assert found.parting.name == "c"
     assert found.parting.cause == layer.cause
+    value = next(value for value in found.values if value.name == "x")
+    assert "one range for all channels of x" in value.cause
+    assert "equalization" in value.remedy
 
 
 def test_models_that_stay_together_do_not_part():
@@ -57,6 +61,13 @@ def test_the_worst_by_themselves_come_first_and_close_ones_not_at_all():
     layers = [LayerFidelity(name, "Conv", 5.0, 10.0, alone) for name, alone in rows]
     assert [layer.name for layer in worst_layers(layers)] == ["c", "a"]
     assert [layer.name for layer in worst_layers(layers, 1)] == ["c"]
+
+
+def test_the_values_that_cost_their_readers_most_come_first_and_cheap_ones_not_at_all():
+    rows = [("a", 30.0, 20.0), ("b", 15.0, None), ("c", 45.0, 50.0)]
+    values = [ValueFidelity(name, "Conv", own, readers, "r", None) for name, own, readers in rows]
+    assert [value.name for value in worst_values(values)] == ["b", "a"]
+    assert [value.name for value in worst_values(values, 1)] == ["b"]
 
 
 def test_a_layer_that_inherits_its_error_names_where_it_arose():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.report.calibration import ChannelFacts
 from edgeq.report.details import Bars
 from edgeq.report.html import sections, summary
-from edgeq.report.html.markup import Markup, join, section, tag
+from edgeq.report.html.markup import Markup, section, tag
 from edgeq.report.html.page import cleaned, page
 from edgeq.report.text import counted
 from edgeq.validation.advice import FAR_OFF_DB
@@ -24,6 +24,7 @@ VALUES = 1000
 """Values with a histogram at most: each takes a kilobyte."""
 
 _LAYERS = 5000
+_NUMBERS = "The numbers inside"
 
 
 def render(
@@ -37,7 +38,7 @@ def render(
         command: The command that was run.
     """
     shown = cleaned(dict(document))
-    values = _values(details)
+    values = _with_costs(_values(details), shown.get("values") or ())
     given = {} if details is None else cleaned(dict(details.layer_values))
     data = {
         "layers": _layers(shown["layers"], given),
@@ -55,7 +56,7 @@ def render(
         ("size", "Size", sections.size(shown)),
         ("layers", "Layers", sections.layers(shown, linked=bool(values))),
         ("parting", "Parting", sections.parting(shown)),
-        ("values", "Values", _explorer(values, 0 if details is None else len(details.values))),
+        ("values", "Values", _inside(shown, values, details)),
         ("steps", "Steps", sections.steps(shown)),
         ("budget", "Budget", sections.budget(shown)),
         ("plan", "Plan", sections.plan(decisions)),
@@ -104,6 +105,19 @@ def _values(details: Details | None) -> list[dict[str, Any]]:
     return [_value(each) for each in given if id(each) in chosen]
 
 
+def _with_costs(
+    values: list[dict[str, Any]], costs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The values with what rounding each costs, where that was measured."""
+    by_name = {cost["name"]: cost for cost in costs}
+    keys = {"own": "sqnr_db", "readers": "readers_db", "reader": "reader",
+            "whole_db": "accumulated_db", "cause": "cause"}  # fmt: skip
+    for value in values:
+        cost = by_name.get(value["name"], {})
+        value |= {key: cost[there] for key, there in keys.items() if cost.get(there) is not None}
+    return values
+
+
 def _value(value: ValueDetails) -> dict[str, Any]:
     """Its fields; empty ones are left out: there are thousands of them."""
     row: dict[str, Any] = {}
@@ -131,22 +145,26 @@ def _decision(decision: NodeDecision) -> dict[str, str]:
     )
 
 
-def _explorer(values: Sequence[Mapping[str, Any]], known: int) -> Markup | None:
-    """Where the script puts the ranges and histograms; without one, a table of the ranges."""
+def _inside(
+    document: Mapping[str, Any], values: Sequence[Mapping[str, Any]], details: Details | None
+) -> Markup | None:
+    """What rounding values costs; their ranges and histograms, for which the script has a place.
+
+    Without a script there is a table of the ranges.
+    """
+    worst = sections.worst_values(document, {value["name"] for value in values})
     if not values:
-        return None
-    left_out = known - len(values)
+        lead = "What rounding single values costs."
+        return None if worst is None else section("values", _NUMBERS, worst, lead=lead)
+    left_out = (0 if details is None else len(details.values)) - len(values)
     note = f"{left_out} values that lose less than these are left out here." if left_out else None
     return section(
         "values",
-        "The numbers inside",
+        _NUMBERS,
+        worst,
         tag("div", id="explorer", class_="script"),
         None if note is None else tag("p", note, class_="hint"),
         tag("noscript", sections.ranges(values)),
-        lead=join(
-            [
-                "Which numbers each value of the model takes, and which of them the integers "
-                "cover. What lies outside is cut off.",
-            ]
-        ),
+        lead="Which numbers each value of the model takes, and which of them the integers cover. "
+        "What lies outside is cut off.",
     )

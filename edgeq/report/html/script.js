@@ -390,6 +390,10 @@ function facts(value) {
     rows.push(["channels", `${count}${apart}${dead ? `, ${dead} of them constant` : ""}`]);
   }
   if (known(value.expected_db)) rows.push(["expected quality of this value by itself", decibels(value.expected_db)]);
+  if (known(value.own)) rows.push(["measured quality, everything else exact", decibels(value.own)]);
+  if (known(value.readers)) rows.push(["of what reads it", `${decibels(value.readers)}, at worst in ${value.reader}`]);
+  if (known(value.whole_db)) rows.push(["in the int8 model", decibels(value.whole_db)]);
+  if (value.cause) rows.push(["likely cause", value.cause]);
   return element("dl", { class: "pairs" }, ...rows.map(([name, said]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, said))));
 }

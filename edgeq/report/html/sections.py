@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from edgeq.report.html.bars import bar, change_bar
 from edgeq.report.html.glossary import WORDS, term
@@ -21,7 +22,7 @@ from edgeq.report.html.words import (
 from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
 ROWS = 2000
 """Rows of a table at most; a page of more is no page for people."""
@@ -453,6 +454,48 @@ def _port(port: Mapping[str, Any]) -> Markup:
     known = ["any" if each is None else str(each) for each in sizes or ()]
     shape = "unknown shape" if sizes is None else TIMES.join(known)
     return join([code(port["name"]), f" ({port['dtype']}, {shape or 'a single number'})"])
+
+
+def worst_values(document: Mapping[str, Any], linked: Container[str]) -> Markup | None:
+    """The values whose rounding costs most, each with the likely cause.
+
+    Args:
+        document: The report.
+        linked: Names of the values that can be chosen.
+    """
+    given = [value for value in document.get("values") or () if finite(_cost(value))]
+    ranked = sorted(given, key=_cost)[:_WORST]
+    if not ranked:
+        return None
+    cause = any(value.get("cause") for value in ranked)
+    headings: list[Content] = ["value", "made by", "itself", "in what reads it", "worst reader"]
+    headings += ["likely cause"] if cause else []
+    rows = []
+    for value in ranked:
+        name = code(value["name"])
+        if value["name"] in linked:
+            name = tag("a", name, href=f"#select={quote(value['name'], safe='')}")
+        row: list[Content] = [
+            name,
+            value.get("op_type") or "input",
+            decibels(value.get("sqnr_db")),
+            decibels(value.get("readers_db")),
+            code(value.get("reader") or NONE),
+        ]
+        rows.append([*row, value.get("cause") or NONE] if cause else row)
+    return table(
+        headings,
+        rows,
+        numbers=(2, 3),
+        caption="Values whose rounding costs most, everything else exact",
+        id="worst-values",
+    )
+
+
+def _cost(value: Mapping[str, Any]) -> Any:
+    """What values are ranked by, in dB."""
+    readers = value.get("readers_db")
+    return value.get("sqnr_db") if readers is None else readers
 
 
 def ranges(values: Sequence[Mapping[str, Any]]) -> Markup:
