@@ -116,9 +116,10 @@ def _answers(
         raise _refused(device, checked, done.complaint.removeprefix("error: "))
     document = _brought_back(device, f"{folder}/results", scratch, done)
     outputs = _compared(device, checked, f"{folder}/results", scratch)
-    return _parsed(
+    result = _parsed(
         device, lambda: result_of(device, {**in_our_words(document), "outputs": outputs})
     )
+    return result if options.profile else replace(result, nodes=None)
 
 
 def _must(device: Device, words: list[str]) -> None:

@@ -14,6 +14,7 @@ from edgeq.device.result import (
     latency_of,
     outputs_of,
 )
+from edgeq.device.runner import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def in_our_words(document: Mapping[str, Any]) -> dict[str, Any]:
         "runtime": document["runtime"],
         "peak_memory_mb": document.get("peak_memory_mb"),
         "cpu": document.get("cpu") or {},
-        "kernels": None,
+        "kernels": None if document.get("nodes") is None else kernels(document["nodes"]),
         "nodes": document.get("nodes"),
         "reference": None,
     }

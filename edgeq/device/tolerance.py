@@ -46,11 +46,13 @@ class Fact:
 _MEASURED = "58 models on x86-64 with VNNI, four emulated ARM64 processors and WebAssembly"
 
 _INTEGER_KERNELS: Final = frozenset(
-    {"ConvInteger", "MatMulInteger", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
-     "QLinearConv", "QLinearConvTranspose", "QLinearGlobalAveragePool", "QLinearLeakyRelu",
-     "QLinearMatMul", "QLinearSigmoid", "QLinearWhere"}
+    {"ConvInteger", "MatMulInteger", "QGemm", "QLinearAveragePool", "QLinearConcat", "QLinearConv",
+     "QLinearConvTranspose", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMatMul",
+     "QLinearWhere"}
 )  # fmt: skip
-_ROUNDED_ONCE: Final = frozenset({"QLinearMul", "QLinearReduceMean", "QLinearSoftmax"})
+_ROUNDED_ONCE: Final = frozenset(
+    {"QLinearAdd", "QLinearMul", "QLinearReduceMean", "QLinearSigmoid", "QLinearSoftmax"}
+)
 _MOVING: Final = frozenset(
     {"Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Dropout", "Expand",
      "EyeLike", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "MaxPool",
@@ -72,7 +74,8 @@ FACTS: Final = (
         _ROUNDED_ONCE,
         Kind.STEP,
         0.0,
-        "computed in float and rounded once: one step apart at most",
+        "several roundings before the last one: a step apart near ties. Of all sums of two bytes "
+        "with the scales of one layer of EfficientNet, 2 of 65,536 differ between x86 and ARM64",
     ),
     Fact(_MOVING, Kind.EXACT, 0.0, "moves numbers or picks one of them"),
     Fact(

@@ -3,6 +3,7 @@
 ``edgeq device setup qemu://arm64`` and ``edgeq device setup wasm://node`` have to have been run.
 """
 
+import dataclasses
 import os
 
 import models
@@ -45,11 +46,55 @@ def packed(limit, folder):
     return folder / "net.edgeq.zip"
 
 
+SUM = """
+net (float[65536] x, float[65536] y) => (float[65536] z) {{
+    [quantize_x] a = QuantizeLinear (x, x_scale, x_zero)
+    [read_x] b = DequantizeLinear (a, x_scale, x_zero)
+    [quantize_y] c = QuantizeLinear (y, y_scale, y_zero)
+    [read_y] d = DequantizeLinear (c, y_scale, y_zero)
+    [sum] e = Add (b, d)
+    [quantize] f = QuantizeLinear (e, z_scale, z_zero)
+    [write] z = DequantizeLinear (f, z_scale, z_zero)
+}}
+"""
+
+
+@pytest.mark.parametrize("device", ["qemu://arm64?cpu=cortex-a53", "wasm://node"])
+def test_sums_of_bytes_are_a_step_apart_near_ties(tmp_path, device):
+    scales = {"x": (0.11941861, 145), "y": (0.24113248, 134), "z": (0.27581695, 138)}
+    numbers = {f"{n}_scale": np.array(scale, np.float32) for n, (scale, _) in scales.items()}
+    numbers |= {f"{n}_zero": np.array(zero, np.uint8) for n, (_, zero) in scales.items()}
+    every = np.arange(256, dtype=np.float32)
+    x, y = ((every - numbers[f"{n}_zero"]) * numbers[f"{n}_scale"] for n in "xy")
+    edgeq.pack(
+        models.build(SUM, **numbers),
+        [{"x": np.repeat(x, 256), "y": np.tile(y, 256)}],
+        tmp_path / "sum.edgeq.zip",
+    )
+    result = edgeq.run(device, tmp_path / "sum.edgeq.zip", options=QUICK)
+    (output,) = result.outputs
+    assert result.passed
+    assert output.kind == "step"
+    assert 0 < output.unequal < 100
+    assert output.worst.difference == pytest.approx(0.27581695)
+
+
 @pytest.mark.parametrize("device", ["qemu://arm64", "qemu://x86-avx2", "wasm://node"])
 def test_a_good_model_passes(net_pack, device):
     result = edgeq.run(device, net_pack, options=QUICK)
     assert result.passed
     assert result.emulated == device.startswith("qemu")
+
+
+def test_webassembly_tells_its_kernels_and_their_times(net_pack):
+    options = dataclasses.replace(QUICK, profile=True)
+    there, here = (edgeq.run(each, net_pack, options=options) for each in ("wasm://node", "local"))
+    assert there.cpu["machine"] == "wasm32"
+    assert {kernel.op_type for kernel in there.kernels} >= {"QLinearConv", "QuantizeLinear"}
+    assert {kernel.op_type for kernel in there.kernels} <= {k.op_type for k in here.kernels} | {
+        "Transpose"
+    }
+    assert sum(node.microseconds for node in there.nodes) > 0
 
 
 def test_a_wrong_model_fails(rewritten):

@@ -157,6 +157,18 @@ def test_a_program_of_ones_own_only_has_to_answer(net_pack, tmp_path):
     assert result.runtime == {"name": "mine", "version": "7"}
 
 
+def test_nodes_that_a_program_tells_are_its_kernels(net_pack, tmp_path):
+    nodes = [
+        {"name": n, "op_type": "QLinearConv", "provider": "CPU", "microseconds": 2.0} for n in "ab"
+    ]
+    text = HONEST.replace("CHANGE", "").replace('"nodes": None', f'"nodes": {nodes}')
+    result = run_on(program(tmp_path, text), net_pack)
+    (kernel,) = result.kernels
+    assert (kernel.op_type, kernel.nodes, result.nodes) == ("QLinearConv", 2, None)
+    asked = run_on(program(tmp_path, text), net_pack, dataclasses.replace(QUICK, profile=True))
+    assert [node.name for node in asked.nodes] == ["a", "b"]
+
+
 def test_answers_of_a_program_are_compared_here(net_pack, tmp_path):
     result = run_on(program(tmp_path, HONEST.replace("CHANGE", "+ 9")), net_pack)
     assert not result.passed

@@ -44,6 +44,16 @@ def test_a_nearest_resize_only_moves():
     assert not way.inexact
 
 
+@pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul", "QLinearSigmoid"])
+def test_integer_kernels_that_round_more_than_once_may_be_one_step_off(op):
+    port = ir.Value(name="q", shape=ir.Shape([4]), type=ir.TensorType(ir.DataType.UINT8))
+    node = ir.Node("com.microsoft", op, [port], name="kernel")
+    node.outputs[0].name = "r"
+    graph = ir.Graph([port], node.outputs, nodes=[node], opset_imports={"": 17}, name="g")
+    held = tolerance(ways(ir.Model(graph, ir_version=8))["r"], "uint8", 255.0, 0.0)
+    assert (held.kind, held.absolute, held.because) == ("step", 1.0, (op,))
+
+
 def test_arithmetic_behind_a_step_makes_it_travel():
     text = """
     net (uint8[1, 1, 4, 4] q) => (float[N] y) {{
