@@ -40,10 +40,24 @@ def test_entries_are_sorted_stored_and_dated_nowhen(net_pack):
     assert {e.date_time for e in entries} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_integer_models_are_held_to_every_bit(net_pack):
+def test_integer_models_are_held_to_every_bit(tmp_path):
+    text = """net (float[1, 3, 8, 8] image) => (float[1, 4, 4, 4] y) {{
+        [first] a = Conv <kernel_shape = [3, 3]> (image, w)
+        [relu] b = Relu (a)
+        [second] y = Conv <kernel_shape = [3, 3]> (b, v)
+    }}"""
+    net = models.build(text, w=models.numbers(0, 8, 3, 3, 3), v=models.numbers(1, 4, 8, 3, 3))
+    made = edgeq.quantize(net, models.images(4), validate=False)
+    edgeq.pack(made.model, models.images(1), tmp_path / "net.zip")
+    (output,) = manifest_of(tmp_path / "net.zip")["outputs"]
+    assert (output["tolerance"]["kind"], output["tolerance"]["absolute"]) == ("exact", 0.0)
+
+
+def test_sums_in_integers_are_held_to_what_other_roundings_cost(net_pack):
     (output,) = manifest_of(net_pack)["outputs"]
     assert output["name"] == "scores"
-    assert output["tolerance"]["kind"] in ("exact", "step")
+    assert output["tolerance"]["kind"] == "flips"
+    assert output["tolerance"]["because"] == ["QLinearAdd"]
 
 
 def test_weights_in_files_of_any_name_get_names_of_ours(tmp_path):
