@@ -1,6 +1,7 @@
 """Weights in blocks beside onnxruntime's own: score, size, speed and peak memory, in one run.
 
-    python benchmarks/language_model.py SET [--models A,B] [--samples N] [--peers PYTHON]
+    python benchmarks/language_model.py SET [--models A,B] [--rows A,B] [--samples N]
+                                        [--peers PYTHON]
 
 Each model is quantized in a process of its own, by edgeq with the calibration samples of the set,
 and with --peers by every method of onnxruntime's matmul_nbits_quantizer and its dynamic
@@ -53,18 +54,19 @@ def _ours() -> list[Candidate]:
 
     return [
         Candidate("w8", ("--scheme", "w8")),
-        sized("w4", "64", "--target-bits", "5"),
         *(sized("w4", size) for size in ("32", "64", "128")),
-        sized("w4", "64", "--method", "k-quant"),
+        *(sized("w4", "64", "--target-bits", bits) for bits in ("5", "5.5")),
+        sized("w4", "32", "--target-bits", "6"),
+        sized("w4", "32", "--method", "k-quant"),
         *(sized("w2", size) for size in ("32", "64")),
         Candidate("dynamic", ("--scheme", "dynamic")),
     ]
 
 
 def _theirs() -> list[Candidate]:
-    rows = [("default+gather", 4, 32), ("default+gather", 4, 64), ("default+gather", 4, 128)]
-    rows += [("default", 8, 64), ("default", 2, 32), ("default", 2, 64)]
-    rows += [(kind, 4, 64) for kind in ("rtn", "hqq", "k_quant", "gptq")]
+    rows = [("default", 4, 32), ("default", 4, 64), ("default", 4, 128), ("default", 8, 32)]
+    rows += [("default", 2, 32), ("default+gather", 4, 32)]
+    rows += [(kind, 4, 32) for kind in ("rtn", "hqq", "k_quant", "gptq")]
     made = [
         Candidate(f"onnxruntime {kind} {bits} bits {block}", (kind, str(bits), str(block)), True)
         for kind, bits, block in rows
@@ -76,12 +78,14 @@ def main() -> None:
     """Measure and print a table for each model."""
     line = parser(__doc__)
     line.add_argument("--samples", type=int, help="held-out samples to score on; default: all")
-    line.add_argument("--only", default="", help="candidates whose name contains one of these")
+    line.add_argument(
+        "--rows", default="", help="rows whose name contains one of A,B; default: all"
+    )
     line.add_argument("--peers", metavar="PYTHON", help="interpreter that has onnxruntime, torch")
     line.add_argument("--limit", type=int, default=1800, help="seconds to quantize at most (1800)")
     given = line.parse_args()
     candidates = [*_ours(), *(_theirs() if given.peers else [])]
-    parts = given.only.split(",")
+    parts = given.rows.split(",")
     chosen = [each for each in candidates if any(part in each.name for part in parts)]
     for entry in read_set(given.set, given.models):
         print(f"**{entry.name}**; {machine()}, {given.threads} threads\n", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph.piece import ancestors, piece
@@ -33,6 +34,8 @@ class Stepwise:
         samples: What to run it on.
         wanted: All values of the main graph that will be asked for.
         config: How to open sessions.
+        memory: Bytes that may be kept of all samples: where they do not suffice, the last samples
+            are given up for good. None for no limit.
     """
 
     def __init__(
@@ -41,7 +44,10 @@ class Stepwise:
         samples: Sequence[Sample],
         wanted: Iterable[str],
         config: SessionConfig | None = None,
+        *,
+        memory: int | None = None,
     ) -> None:
+        self._memory = memory
         self._model = model
         self._config = config or SessionConfig()
         self._values = {n: v for n, v in values(model).items() if v.graph is model.graph}
@@ -59,8 +65,8 @@ class Stepwise:
             names: Values that were announced; each is asked for once.
 
         Returns:
-            Per sample, the values by name; those are missing that no run made, or that are
-            constants.
+            Per sample that is gone on with, the values by name; those are missing that no run
+            made, or that are constants.
         """
         targets = [self._values[name] for name in names]
         needed, border = ancestors(targets, lambda value: _is_stored(value) or self._holds(value))
@@ -88,8 +94,14 @@ class Stepwise:
 
     def _run(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> None:
         session = Session(piece(self._model, inputs, outputs), self._config)
-        for kept in self._kept:
+        held = 0
+        for place, kept in enumerate(self._kept):
             kept |= session.run(kept)
+            held += sum(np.asarray(array).nbytes for array in kept.values())
+            if self._memory is not None and held > self._memory:
+                # At least one goes on.
+                del self._kept[max(place, 1) :]
+                return
 
     def _holds(self, value: ir.Value) -> bool:
         return value.name in self._held

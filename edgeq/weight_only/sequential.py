@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnx_ir as ir
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from edgeq.types import FloatArray, Sample
     from edgeq.weight_only.blocks import BlockMatrix
     from edgeq.weight_only.tables import Table, Use
+
+
+_MEMORY: Final = 256_000_000
+"""Bytes of what samples have still to bring to later layers; samples beyond that are not used."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,7 +69,8 @@ class SequentialMoments:
         inner = {name for name, value in values(model).items() if value.graph is model.graph}
         self._inputs = {t.name: n for t in tables if (n := _only_input(t)) in inner}
         self._waiting = Counter(self._inputs.values())
-        self._steps = Stepwise(model, samples, self._waiting, SessionConfig(threads))
+        config = SessionConfig(threads)
+        self._steps = Stepwise(model, samples, self._waiting, config, memory=_MEMORY)
         self._reached: dict[str, FloatArray | None] = {}
         self._settled: list[_Settled] = []
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FEWEST: Final = 2048
 """Weights below which a matrix stays float: there is nothing to gain."""
 
+_KEEPING: Final = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")
+"""Operators that leave numbers as they are."""
+
 _FLOATS: Final = ("FLOAT",)
 
 
@@ -81,6 +84,12 @@ class Table:
     def looked_up_only(self) -> bool:
         """Whether nothing multiplies by it."""
         return all(use.looks_up for use in self.uses)
+
+    @property
+    def is_handed_out(self) -> bool:
+        """Whether what it is multiplied by makes an output, but for a bias or another shape."""
+        products = (use.node for use in self.uses if not use.looks_up)
+        return any(_is_handed_out(node.outputs[0]) for node in products)
 
     def read(self) -> FloatArray:
         """The weights: float32 [rows, columns]."""
@@ -182,6 +191,19 @@ def _matrix(node: ir.Node, tensor: ir.TensorProtocol, *, turned: bool) -> Use | 
     if tensor.size < FEWEST:
         return f"its {tensor.size} weights are too few to gain anything"
     return Use(node, 1, turned=turned)
+
+
+def _is_handed_out(value: ir.Value) -> bool:
+    while not value.is_graph_output():
+        uses = tuple(value.uses())
+        if len(uses) != 1:
+            return False
+        node, place = uses[0].node, uses[0].idx
+        biased = is_op(node, "Add") and constants.is_constant(node.inputs[1 - place])
+        if not biased and not (is_op(node, *_KEEPING) and place == 0):
+            return False
+        value = node.outputs[0]
+    return True
 
 
 def _rows(use: Use) -> FloatArray:

@@ -87,3 +87,14 @@ def test_inputs_of_the_model_can_be_asked_for():
     for got, sample in zip(steps.advance(["x"]), samples, strict=True):
         np.testing.assert_array_equal(got["x"], sample["x"])
     assert len(steps.advance(["r"])) == 2
+
+
+def test_samples_that_do_not_fit_into_memory_are_given_up():
+    made = model()
+    samples = graphs.feeds(made, 4, c=np.array(True))
+    # A sample holds its input, a condition and what the next step reads: 576 bytes an array.
+    steps = Stepwise(made, samples, ["r", "f"], OPTIMIZED, memory=2 * (2 * 576 + 1))
+    assert len(steps.advance(["r"])) == 2
+    assert len(steps.advance(["f"])) == 2
+    tight = Stepwise(made, samples, ["r"], OPTIMIZED, memory=1)
+    assert len(tight.advance(["r"])) == 1

@@ -181,6 +181,33 @@ def test_a_small_table_that_is_looked_up_keeps_eight_bits_unless_told():
     assert bits_of(positions(64), told) == {"where": 2, "big": 4}
 
 
+def outputs(last):
+    text = (
+        "n (float[5,64] x) => (float[5,80] y) {"
+        f" [a] h = MatMul(x, w) [b] z = MatMul(h, v) [head] l = MatMul(z, o) {last} }}"
+    )
+    return graphs.build(
+        text, w=graphs.numbers(0, 64, 256), v=graphs.numbers(1, 256, 64),
+        o=graphs.numbers(2, 64, 80), bias=graphs.numbers(3, 80), shape=np.asarray([5, 80]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("last", ["y = Add(l, bias)", "s = Reshape(l, shape) y = Cast<to=1>(s)"])
+def test_the_output_layer_keeps_eight_bits_unless_told(last):
+    assert bits_of(outputs(last), scheme("w4")) == {"a": 4, "b": 4, "head": 8}
+    told = scheme("w4", layer_bits=(("*", 4),))
+    assert bits_of(outputs(last), told) == {"a": 4, "b": 4, "head": 4}
+
+
+@pytest.mark.parametrize("last", ["[n] y = Softmax(l)", "[t] t = Neg(l) y = Add(l, t)"])
+def test_a_layer_with_something_behind_it_is_no_output_layer(last):
+    assert bits_of(outputs(last), scheme("w4")) == {"a": 4, "b": 4, "head": 4}
+
+
+def test_an_output_layer_that_is_most_of_the_model_has_the_bits_of_the_scheme():
+    assert bits_of(product(), scheme("w4")) == {"mm": 4}
+
+
 def test_a_table_whose_rows_fit_no_block_stays_float_where_it_is_looked_up():
     text = "n (int64[3] i) => (float[3,100] y) { [e] y = Gather(t, i) }"
     _, found = store(graphs.build(text, t=graphs.numbers(0, 60, 100)), scheme())
