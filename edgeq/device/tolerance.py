@@ -282,13 +282,13 @@ def _through(node: ir.Node, way: Way) -> Way:
     inexact = way.inexact | own.keys()
     discrete = {node.op_type, *(each.op_type for each in inside)} & _DISCRETE
     flips = way.flips or bool(inexact and discrete) or _travels(node, way, own)
-    stepping = any(known.kind is Kind.STEP for known in own.values())
+    steps, step = _stepping(node, way, own)
     return Way(
         inexact,
         max(way.relative, *(known.relative for known in own.values()), 0.0),
         flips,
-        max(way.steps, int(stepping)),
-        _step(node, way),
+        steps,
+        step,
     )
 
 
@@ -311,8 +311,14 @@ def _scale(node: ir.Node) -> float | None:
     return abs(float(constant.numpy().reshape(-1)[0]))
 
 
-def _step(node: ir.Node, way: Way) -> float:
-    if node.op_type != "DequantizeLinear" or not way.steps:
-        return way.step
-    scale = _scale(node)
-    return way.step if scale is None or not math.isfinite(scale) else scale
+def _stepping(node: ir.Node, way: Way, own: Mapping[str, Fact]) -> tuple[int, float]:
+    """How many steps a node's output may be off, and their size.
+
+    Behind arithmetic there are none left: what became of them is what other roundings cost.
+    """
+    if any(known.kind is Kind.STEP for known in own.values()):
+        return 1, 1.0
+    if not way.steps or node.op_type not in _MOVES or _unknown_step(node):
+        return 0, 1.0
+    scale = _scale(node) if node.op_type == "DequantizeLinear" else way.step
+    return way.steps, way.step if scale is None or not math.isfinite(scale) else scale
