@@ -125,6 +125,8 @@ def main() -> None:
     line.add_argument("--gigabytes", type=float, default=2.2, help="of weights (2.2)")
     line.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     given, arguments = line.parse_known_args()
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = [each for each in arguments if each != "--"]
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         model, out = Path(folder) / "model.onnx", Path(folder) / "out" / "small.onnx"

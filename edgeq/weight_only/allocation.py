@@ -19,8 +19,8 @@ from edgeq.weight_only.methods import WITHOUT_DATA, quantize_rows, relative_erro
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.types import FloatArray
     from edgeq.weight_only.blocks import BlockSpec
+    from edgeq.weight_only.moment import Moment
     from edgeq.weight_only.tables import Table
 
 _SAMPLED_ROWS: Final = 256
@@ -43,7 +43,7 @@ class Width:
 
 
 def widths(
-    table: Table, specs: Mapping[int, BlockSpec], moment: FloatArray | None
+    table: Table, specs: Mapping[int, BlockSpec], moment: Moment | None
 ) -> tuple[Width, ...]:
     """A matrix in every width, the smallest first; estimated on some of its rows.
 

@@ -17,6 +17,7 @@ from edgeq.weight_only.nearest import covering_grid
 if TYPE_CHECKING:
     from edgeq.types import FloatArray
     from edgeq.weight_only.blocks import BlockSpec
+    from edgeq.weight_only.moment import Moment
 
 AUTO: Final = "auto"
 """Every method that the data allows, and for each matrix the one of the least error."""
@@ -89,7 +90,7 @@ def applicable(name: str, *, has_data: bool) -> tuple[str, ...]:
 
 
 def quantize_rows(
-    weights: FloatArray, spec: BlockSpec, method: str, moment: FloatArray | None = None
+    weights: FloatArray, spec: BlockSpec, method: str, moment: Moment | None = None
 ) -> BlockMatrix:
     """Store a matrix in blocks.
 
@@ -97,8 +98,7 @@ def quantize_rows(
         weights: float32 [rows, columns].
         spec: Bits, block size and symmetry.
         method: Name of the method.
-        moment: Mean of ``x x'`` over the layer's inputs, float64 [columns, columns]; None without
-            data.
+        moment: What the layer reads; None without data.
 
     Raises:
         RecipeError: The method needs data and there is none.
@@ -136,11 +136,11 @@ def _grid(
     return least_error_grid(block, spec, importance)
 
 
-def _importance(moment: FloatArray | None, spec: BlockSpec, columns: int) -> FloatArray | None:
+def _importance(moment: Moment | None, spec: BlockSpec, columns: int) -> FloatArray | None:
     """Mean square of every input [blocks, size], a hundredth of their mean added; None without."""
     if moment is None:
         return None
-    squares = np.diagonal(moment).astype(np.float64)
+    squares = np.diagonal(moment.mean).astype(np.float64)
     mean = float(squares.mean())
     if not np.isfinite(mean) or mean <= 0:
         return None
@@ -149,9 +149,7 @@ def _importance(moment: FloatArray | None, spec: BlockSpec, columns: int) -> Flo
     return result
 
 
-def relative_error(
-    weights: FloatArray, stored: BlockMatrix, moment: FloatArray | None = None
-) -> float:
+def relative_error(weights: FloatArray, stored: BlockMatrix, moment: Moment | None = None) -> float:
     """Energy of the error over that of the signal.
 
     Args:
@@ -160,7 +158,7 @@ def relative_error(
         moment: As for :func:`quantize_rows`; with it the outputs are compared, else the weights.
     """
     wrong = signal = 0.0
-    narrow = None if moment is None else moment.astype(np.float32)
+    narrow = None if moment is None else moment.mean.astype(np.float32)
     for chunk in in_chunks(*weights.shape):
         part = np.asarray(weights[chunk], np.float32)
         grid = BlockGrid(stored.spec, stored.grid.scale[chunk], stored.grid.zero_point[chunk])

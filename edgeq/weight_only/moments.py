@@ -9,6 +9,7 @@ import numpy as np
 from edgeq.graph.expose import expose
 from edgeq.graph.walk import name_of
 from edgeq.runtime.session import Session, SessionConfig
+from edgeq.weight_only.moment import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,8 +53,8 @@ class InputMoments:
         self._sums: dict[str, FloatArray] = {}
         self._counts: dict[str, int] = {}
 
-    def of(self, table: Table) -> FloatArray | None:
-        """Mean of ``x x'`` over what is multiplied by the table: float64 [columns, columns].
+    def of(self, table: Table) -> Moment | None:
+        """What is multiplied by the table.
 
         None where no sample reached it, or what reached it was not finite.
         """
@@ -64,7 +65,7 @@ class InputMoments:
         count = sum(self._counts[n] for n in names)
         if not count or not np.isfinite(total).all():
             return None
-        return np.asarray(total / count)
+        return Moment(np.asarray(total / count), count)
 
     def _collect(self, wanted: Iterable[str]) -> None:
         """One pass for the values wanted, and for those behind them that fit."""
@@ -102,8 +103,8 @@ class InputMoments:
         self._counts[name] += rows.shape[0]
 
 
-def mean_square(arrays: Iterable[Array], columns: int) -> FloatArray | None:
-    """Mean of ``x x'`` over rows ``x``: float64 [columns, columns].
+def moment_of(arrays: Iterable[Array], columns: int) -> Moment | None:
+    """The second moment of rows.
 
     None where there is no row, or one is not finite.
 
@@ -118,7 +119,7 @@ def mean_square(arrays: Iterable[Array], columns: int) -> FloatArray | None:
         count += rows.shape[0]
     if not count or not np.isfinite(total).all():
         return None
-    return np.asarray(total, np.float64) / count
+    return Moment(np.asarray(total, np.float64) / count, count)
 
 
 def inputs_of(table: Table) -> tuple[str, ...]:

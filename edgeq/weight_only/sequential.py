@@ -17,13 +17,14 @@ from edgeq.calibration.stepwise import Stepwise
 from edgeq.graph import rewire
 from edgeq.graph.walk import name_of, values
 from edgeq.runtime.session import SessionConfig
-from edgeq.weight_only.moments import InputMoments, inputs_of, mean_square
+from edgeq.weight_only.moments import InputMoments, inputs_of, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.types import FloatArray, Sample
+    from edgeq.types import Sample
     from edgeq.weight_only.blocks import BlockMatrix
+    from edgeq.weight_only.moment import Moment
     from edgeq.weight_only.tables import Table, Use
 
 
@@ -71,15 +72,15 @@ class SequentialMoments:
         self._waiting = Counter(self._inputs.values())
         config = SessionConfig(threads)
         self._steps = Stepwise(model, samples, self._waiting, config, memory=_MEMORY)
-        self._reached: dict[str, FloatArray | None] = {}
+        self._reached: dict[str, Moment | None] = {}
         self._settled: list[_Settled] = []
 
-    def plain(self, table: Table) -> FloatArray | None:
+    def plain(self, table: Table) -> Moment | None:
         """As :meth:`of`, in the float model."""
         return self._plain.of(table)
 
-    def of(self, table: Table) -> FloatArray | None:
-        """Mean of ``x x'`` over what is multiplied by the table: float64 [columns, columns].
+    def of(self, table: Table) -> Moment | None:
+        """What is multiplied by the table.
 
         None where no sample reached it, or what reached it was not finite.
         """
@@ -105,10 +106,10 @@ class SequentialMoments:
             self._settled.append(_Settled(use, use.source, real))
             use.node.replace_input_with(use.input, real)
 
-    def _moment(self, name: str, columns: int) -> FloatArray | None:
+    def _moment(self, name: str, columns: int) -> Moment | None:
         if name not in self._reached:
             found = self._steps.advance([name])
-            self._reached[name] = mean_square((k[name] for k in found if name in k), columns)
+            self._reached[name] = moment_of((k[name] for k in found if name in k), columns)
             self._forget()
         return self._reached[name]
 

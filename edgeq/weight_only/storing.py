@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.recipe import Recipe
-    from edgeq.types import FloatArray
     from edgeq.weight_only.allocation import Width
     from edgeq.weight_only.blocks import BlockMatrix, BlockSpec
+    from edgeq.weight_only.moment import Moment
     from edgeq.weight_only.scheme import BlockScheme
     from edgeq.weight_only.tables import Table
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 class Moments(Protocol):
     """Knows what the layers read."""
 
-    def plain(self, table: Table) -> FloatArray | None:
-        """Mean of ``x x'`` over what is multiplied by the table in the float model."""
+    def plain(self, table: Table) -> Moment | None:
+        """What is multiplied by the table in the float model; None where nothing reaches it."""
         ...
 
-    def of(self, table: Table) -> FloatArray | None:
+    def of(self, table: Table) -> Moment | None:
         """The same behind the tables that are settled; None where nothing reaches it."""
         ...
 
@@ -174,7 +174,7 @@ def _row(
 
 
 def _best(
-    table: Table, spec: BlockSpec, method: str, moment: FloatArray | None
+    table: Table, spec: BlockSpec, method: str, moment: Moment | None
 ) -> tuple[str, BlockMatrix, float]:
     """The integers of the method, or of the best of several by the error it leaves."""
     weights = table.read()
@@ -189,7 +189,7 @@ def _best(
     return best
 
 
-def _methods(method: str, moment: FloatArray | None) -> tuple[str, ...]:
+def _methods(method: str, moment: Moment | None) -> tuple[str, ...]:
     """What to try: where no input was seen, as of a lookup, there is nothing to learn from."""
     if moment is None and method != AUTO and method_named(method).needs_data:
         return (WITHOUT_DATA,)

@@ -242,7 +242,7 @@ def test_moments_are_those_of_what_a_layer_reads():
     tables = find_tables(model, PLAIN).tables
     found = InputMoments(model, tables, samples).of(tables[0])
     seen = np.maximum(np.concatenate([s["x"] for s in samples]), 0)
-    assert np.allclose(found, seen.T @ seen / 18, atol=1e-5)
+    assert np.allclose(found.mean, seen.T @ seen / 18, atol=1e-5)
 
 
 CHAIN = (
@@ -257,13 +257,13 @@ def test_moments_are_those_behind_the_layers_that_are_stored():
     moments = learnt(model, samples)
     first, second = find_tables(model, PLAIN).tables
     seen = np.concatenate([s["x"] for s in samples])
-    assert np.allclose(moments.of(first), seen.T @ seen / 18, atol=1e-5)
+    assert np.allclose(moments.of(first).mean, seen.T @ seen / 18, atol=1e-5)
     coarse = quantize_rows(first.read(), BlockSpec(2, 32), "rtn")
     moments.settle(first, coarse)
     read = np.maximum(seen @ coarse.real().T, 0)
     plain = np.maximum(seen @ first.read().T, 0)
-    assert np.allclose(moments.of(second), read.T @ read / 18, rtol=1e-4, atol=1e-4)
-    assert np.allclose(moments.plain(second), plain.T @ plain / 18, rtol=1e-4, atol=1e-4)
+    assert np.allclose(moments.of(second).mean, read.T @ read / 18, rtol=1e-4, atol=1e-4)
+    assert np.allclose(moments.plain(second).mean, plain.T @ plain / 18, rtol=1e-4, atol=1e-4)
     assert not np.allclose(read, plain, atol=0.1)
 
 
@@ -273,7 +273,7 @@ def test_a_table_that_is_read_before_its_inputs_are_known_learns_from_the_float_
     moments = learnt(model, samples)
     (table,) = find_tables(model, PLAIN).tables
     rows = np.maximum(table.read()[:14], 0)
-    assert np.allclose(moments.of(table), rows.T @ rows / 14, rtol=1e-4, atol=1e-4)
+    assert np.allclose(moments.of(table).mean, rows.T @ rows / 14, rtol=1e-4, atol=1e-4)
     moments.settle(table, quantize_rows(table.read(), BlockSpec(4, 32), "rtn"))
 
 
