@@ -3,7 +3,7 @@
 import graphs
 import numpy as np
 
-HEADS, SHARED, CHANNELS, WIDTH, WORDS = 4, 2, 8, 32, 30
+HEADS, SHARED, CHANNELS, WIDTH, WORDS = 4, 2, 8, 64, 40
 
 _LAYER = """
     q{n} = MatMul(x{n}, wq{n})
@@ -74,7 +74,7 @@ def _constants(layers):
         "by_shared": np.array([0, 0, SHARED, CHANNELS], whole),
         "repeated": np.array([0, HEADS, -1, CHANNELS], whole),
         "copies": np.array([1, 1, HEADS // SHARED, 1, 1], whole),
-        "whole": np.array([0, 0, WIDTH], whole),
+        "whole": np.array([0, 0, HEADS * CHANNELS], whole),
         "scale": np.float32(CHANNELS**-0.5),
         "two": np.array([2], whole),
         "zero": np.int64(0),
@@ -86,10 +86,10 @@ def _constants(layers):
         "nothing": np.float32(0),
     }
     for n in range(layers):
-        found[f"wq{n}"] = graphs.numbers(10 * n + 3, WIDTH, HEADS * CHANNELS, scale=0.2)
-        found[f"wk{n}"] = graphs.numbers(10 * n + 4, WIDTH, SHARED * CHANNELS, scale=0.2)
-        found[f"wv{n}"] = graphs.numbers(10 * n + 5, WIDTH, SHARED * CHANNELS, scale=0.2)
-        found[f"wo{n}"] = graphs.numbers(10 * n + 6, HEADS * CHANNELS, WIDTH, scale=0.2)
+        found[f"wq{n}"] = graphs.numbers(10 * n + 3, WIDTH, HEADS * CHANNELS, scale=0.14)
+        found[f"wk{n}"] = graphs.numbers(10 * n + 4, WIDTH, SHARED * CHANNELS, scale=0.14)
+        found[f"wv{n}"] = graphs.numbers(10 * n + 5, WIDTH, SHARED * CHANNELS, scale=0.14)
+        found[f"wo{n}"] = graphs.numbers(10 * n + 6, HEADS * CHANNELS, WIDTH, scale=0.15)
     return found
 
 

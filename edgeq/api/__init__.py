@@ -3,6 +3,7 @@
 from edgeq.api.calibrating import calibrate
 from edgeq.api.decoding import Decoded, decode
 from edgeq.api.exporting import Exported, export
+from edgeq.api.guiding import Guidance, guide
 from edgeq.api.inspecting import Inspection, inspect
 from edgeq.api.optimizing import optimize
 from edgeq.api.packing import Packed, pack
@@ -29,6 +30,7 @@ __all__ = [
     "DeviceResult",
     "Evaluated",
     "Exported",
+    "Guidance",
     "Inspection",
     "OptimizationResult",
     "Packed",
@@ -41,6 +43,7 @@ __all__ = [
     "devices",
     "evaluate",
     "export",
+    "guide",
     "inspect",
     "load_table",
     "merge_tables",

@@ -17,6 +17,7 @@ from edgeq.cli.calibrate import calibrate
 from edgeq.cli.device import device
 from edgeq.cli.evaluate import evaluate
 from edgeq.cli.export import export
+from edgeq.cli.guide import guide
 from edgeq.cli.inspect import inspect
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
@@ -134,6 +135,7 @@ def _see_help(error: click.UsageError) -> str:
         run,
         device,
         export,
+        guide,
         inspect,
         list_,
     ],

@@ -290,9 +290,14 @@ class _Builder:
         inputs: list[ir.Value],
         attributes: dict[str, int | float | str | tuple[int, ...]] | None = None,
     ) -> ir.Value:
-        """Add a node; its output."""
+        """Add a node; its output, of the type of the first input or that of a Cast."""
         base = f"{self.anchor.name}__{op_type.lower()}"
-        return edits.add_node(self.anchor, op_type, inputs, self.names, base, attributes)
+        made = edits.add_node(self.anchor, op_type, inputs, self.names, base, attributes)
+        kind = inputs[0].dtype if op_type != "Shape" else ir.DataType.INT64
+        cast = (attributes or {}).get("to")
+        kind = ir.DataType(cast) if isinstance(cast, int) else kind
+        made.type = None if kind is None else ir.TensorType(kind)
+        return made
 
     def constant(self, data: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> ir.Value:
         """Add a constant."""
@@ -301,16 +306,10 @@ class _Builder:
     def flat(self, value: ir.Value, width: int) -> ir.Value:
         """[batch, heads, tokens, channels] -> [batch, tokens, heads * channels]."""
         turned = self.node("Transpose", [value], {"perm": _BY_HEADS})
-        return self._typed(
-            self.node("Reshape", [turned, self.constant(np.array([0, 0, width]))]), value
-        )
+        return self.node("Reshape", [turned, self.constant(np.array([0, 0, width]))])
 
     def by_heads(self, value: ir.Value, heads: int, channels: int) -> ir.Value:
         """[batch, tokens, heads * channels] -> [batch, heads, tokens, channels]."""
         shape = self.constant(np.array([0, 0, heads, channels]))
-        split = self._typed(self.node("Reshape", [value, shape]), value)
-        return self._typed(self.node("Transpose", [split], {"perm": _BY_HEADS}), value)
-
-    def _typed(self, value: ir.Value, like: ir.Value) -> ir.Value:
-        value.type = like.type
-        return value
+        split = self.node("Reshape", [value, shape])
+        return self.node("Transpose", [split], {"perm": _BY_HEADS})

@@ -27,12 +27,14 @@ class _Guess:
         side: Of the other axes of a picture; it has to survive a few halvings.
         length: Of the other axes of anything else.
         integers: Integers are drawn from 0 up to and without this: they are often indices.
+        sound: Whether it is for recordings: attention over so many tokens would take gigabytes.
     """
 
     batch: int
     side: int
     length: int
     integers: int = 8
+    sound: bool = False
 
 
 _GUESSES = (
@@ -45,7 +47,7 @@ _GUESSES = (
     _Guess(1, 256, 256, integers=2),
     _Guess(1, 288, 512, integers=2),
     _Guess(1, 1, 1, integers=2),
-    _Guess(1, 64, 16000, integers=2),
+    _Guess(1, 64, 16000, integers=2, sound=True),
 )
 """In the order in which they are tried: a model may refuse most of them."""
 
@@ -64,7 +66,10 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
     """
     rng = np.random.default_rng(seed)
     required = [v for v in model.graph.inputs if not v.is_initializer()]
+    may_be_sound = any(map(_may_be_sound, required))
     for guess in _GUESSES:
+        if guess.sound and not may_be_sound:
+            continue
         sizes: dict[str, int] = {}
         sample = {}
         for value in required:
@@ -73,6 +78,15 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
                 return
             sample[value.name] = array
         yield sample
+
+
+def _may_be_sound(value: ir.Value) -> bool:
+    if value.dtype is None or not value.dtype.is_floating_point():
+        return False
+    shape = value.shape
+    return shape is None or (
+        len(shape) != _IMAGE_RANK and not all(isinstance(dim, int) for dim in shape)
+    )
 
 
 def _random(

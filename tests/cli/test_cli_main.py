@@ -74,8 +74,8 @@ def test_without_a_command_the_help_is_shown(run):
         (["quantise", "m.onnx"], "no command 'quantise'. Did you mean 'quantize'?"),
         (
             ["zzz"],
-            "Known: calibrate, device, evaluate, export, inspect, list, optimize, pack, quantize, "
-            "run, table, tune, validate",
+            "Known: calibrate, device, evaluate, export, guide, inspect, list, optimize, pack, "
+            "quantize, run, table, tune, validate",
         ),
         (["--jsn"], "no option '--jsn'"),
         (["quantize", "m.onnx", "--callib", "d"], "'--callib'. Did you mean '--calib'?"),

@@ -52,6 +52,11 @@ def test_the_lengths_are_computed_once(pair):
     assert operators(pair[1]).count("Sub") == 2  # one of them is the mask's
 
 
+def test_everything_has_a_type(pair):
+    outputs = [value for node in walk.nodes(pair[1]) for value in node.outputs if value.uses()]
+    assert [value.name for value in outputs if value.dtype is None] == []
+
+
 def test_a_second_time_there_is_nothing_to_do(pair):
     again = pair[1].clone()
     assert fuse_cached_attention(again).changes == 0

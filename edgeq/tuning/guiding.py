@@ -1,0 +1,169 @@
+"""The ladder that ``edgeq guide`` walks: what to try next, by whether the last model was good."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeq.tuning.frontier import Figures, dominators
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the ladder depends on.
+
+    Attributes:
+        language: Whether it is a language model: tokens in, logits of each position out.
+        cached: Whether it has a cache as inputs and outputs.
+        has_data: Whether there are samples to learn from.
+        max_drop: The budget, as written on the command line.
+    """
+
+    language: bool
+    cached: bool
+    has_data: bool
+    max_drop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One model to make.
+
+    Attributes:
+        scheme: Its scheme.
+        options: Further keyword arguments of :func:`edgeq.quantize`.
+        flags: The same on the command line.
+        needs_data: Whether samples change what comes out.
+    """
+
+    scheme: str
+    options: Mapping[str, Any]
+    flags: tuple[str, ...] = ()
+    needs_data: bool = True
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return " ".join((self.scheme, *(flag.removeprefix("--") for flag in self.flags)))
+
+    def with_cache(self, form: str) -> Rung:
+        """The same with the cache in another form."""
+        return Rung(
+            self.scheme, {**self.options, "kv_cache": form}, (*self.flags, "--kv-cache", form)
+        )
+
+
+def _plain(scheme: str) -> Rung:
+    return Rung(scheme, {})
+
+
+def _mixed(bits: float) -> Rung:
+    return Rung("w4", {"target_bits": bits}, ("--target-bits", f"{bits:g}"))
+
+
+def ladder(subject: Subject) -> Generator[Rung, bool, None]:
+    """The models to try; sent back is whether the last one kept to the budget.
+
+    Args:
+        subject: The model at hand.
+    """
+    if subject.language:
+        best = yield from _weights()
+        if subject.cached:
+            yield from _caches(best or _plain("w8"), has_data=subject.has_data)
+    else:
+        yield from _others(subject)
+
+
+def _weights() -> Generator[Rung, bool, Rung | None]:
+    """Bits of weights: 4 first, fewer where they bear it, else more; the fewest that were good."""
+    if (yield _plain("w4")):
+        lower = _plain("w2")
+        return lower if (yield lower) else _plain("w4")
+    for higher in (_mixed(6.0), _plain("w8")):
+        if (yield higher):
+            return higher
+    yield _plain("dynamic")
+    return None
+
+
+def _caches(base: Rung, *, has_data: bool) -> Generator[Rung, bool, None]:
+    """Fused attention, then integers in the cache, as few bits as it bears."""
+    fused = yield base.with_cache("float32")
+    if fused and has_data and (yield base.with_cache("int8")):
+        yield base.with_cache("int4")
+
+
+def _others(subject: Subject) -> Generator[Rung, bool, None]:
+    """int8 where there is data; what layers bear without ranges; halves of the size at least."""
+    if subject.has_data and not (yield _plain("int8")):
+        drop = subject.max_drop
+        yield Rung("int8", {"max_drop": drop}, ("--max-drop", drop))
+    yield _plain("dynamic")
+    if (yield _plain("w8")):
+        yield _plain("w4")
+    yield _plain("fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """A model that was made and measured.
+
+    Attributes:
+        name: Unlike that of any other.
+        command: What makes it; empty for the original.
+        holds: Whether it keeps to the budget, and is close enough.
+        score: The metric.
+        drop: By how much that is worse than fp32's, in its unit.
+        ratio: Time of a run, or of a token written, by fp32's; NaN where that was not measured.
+        milliseconds: That time.
+        size_bytes: Size as a file.
+        cache_bytes: What the cache takes at the context that the guide is for; 0 without one.
+        reason: Why it does not hold; empty where it does.
+    """
+
+    name: str
+    command: str
+    holds: bool
+    score: float
+    drop: float
+    ratio: float
+    milliseconds: float
+    size_bytes: int
+    cache_bytes: int
+    reason: str = ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights and cache."""
+        return self.size_bytes + self.cache_bytes
+
+
+def beaten_by(climbed: Sequence[Climbed]) -> dict[str, str]:
+    """Name of a model -> that of one that is nowhere worse, and somewhere better."""
+    found = dominators([Figures(c.drop, c.ratio, float(c.memory_bytes)) for c in climbed])
+    return {
+        each.name: climbed[place].name
+        for each, place in zip(climbed, found, strict=True)
+        if place is not None
+    }
+
+
+def recommended(climbed: Sequence[Climbed]) -> Climbed | None:
+    """Of those that keep to the budget the one of the least time times memory.
+
+    The first is the original; None where it is the best.
+    """
+    original, *made = climbed
+    good = [each for each in made if each.holds]
+    best = min(good, key=_cost, default=None)
+    return best if best is not None and _cost(best) < _cost(original) else None
+
+
+def _cost(each: Climbed) -> float:
+    ratio = 1.0 if math.isnan(each.ratio) else each.ratio
+    return ratio * each.memory_bytes
