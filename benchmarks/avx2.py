@@ -25,17 +25,13 @@ from pathlib import Path
 import common
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 import edgeq
-from edgeq.graph import constants, walk
-from edgeq.graph.expose import expose
 from edgeq.quantization.pairs import PairForm
 from edgeq.recipe import Recipe
 from edgeq.runtime.kernels import INT8_COMPUTE
-from edgeq.runtime.session import Session, SessionConfig
 
 _EMULATED = ("-cpu", "Haswell")
 _WORKER = "--worker"
@@ -134,52 +130,70 @@ def _optimized(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     return found
 
 
-def _kernels(model: onnx.ModelProto, sample: dict[str, np.ndarray], folder: Path) -> int:
-    """Store each integer kernel as a model of its own; how many there are.
+def _branchless(model: onnx.ModelProto, sample: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy whose whole numbers without axes, sampling rates and flags, are what the sample says.
 
-    Those in branches of If are found too, where the sample takes the branch.
+    onnxruntime then puts the branches of If that they decide on into the main graph.
     """
-    whole = ir.from_proto(_optimized(model, folder))
-    chosen = [node for node in walk.nodes(whole) if node.op_type in INT8_COMPUTE]
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in model.graph.input:
+        array = np.asarray(sample[value.name])
+        if array.ndim == 0 and array.dtype.kind in "iub":
+            copy.graph.input.remove(value)
+            copy.graph.initializer.append(numpy_helper.from_array(array, value.name))
+    return copy
+
+
+def _kernels(model: onnx.ModelProto, sample: dict[str, np.ndarray], folder: Path) -> int:
+    """Store each integer kernel of the main graph as a model of its own; how many there are."""
+    graph = _optimized(_branchless(model, sample), folder)
+    constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+    chosen = [node for node in graph.graph.node if node.op_type in INT8_COMPUTE]
+    inputs = {n: None for node in chosen for n in node.input if n and n not in constants}
+    given = {value.name for value in graph.graph.input}
+    watched = [name for name in inputs if name not in given]
     seen = dict(sample)
-    computed = {
-        value.name: None
-        for node in chosen
-        for value in node.inputs
-        if value is not None and not constants.is_constant(value)
-    }
-    exposed = expose(whole, [name for name in computed if name not in sample])
-    session = Session(exposed.model, SessionConfig(optimize=False))
-    answers = session.run(sample)
-    seen |= {name: answers[output] for name, output in exposed.outputs.items()}
-    stored = 0
-    for node in chosen:
-        read = {v.name: seen[v.name] for v in node.inputs if v is not None and v.name in computed}
-        if all(array.size for array in read.values()):
-            alone = _alone(node, read, whole)
-            _store(folder / f"kernel{stored:04}.onnx", alone, _both(read))
-            stored += 1
-    return stored
+    if watched:
+        exposed = onnx.ModelProto()
+        exposed.CopyFrom(graph)
+        known = {output.name for output in graph.graph.output}
+        exposed.graph.output.extend(
+            helper.make_empty_tensor_value_info(name) for name in watched if name not in known
+        )
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        session = ort.InferenceSession(
+            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        fed = {value.name: sample[value.name] for value in session.get_inputs()}
+        seen |= dict(zip(watched, session.run(watched, fed), strict=True))
+    for number, node in enumerate(chosen):
+        read = {name: seen[name] for name in node.input if name in inputs}
+        _store(
+            folder / f"kernel{number:04}.onnx", _alone(node, read, constants, graph), _both(read)
+        )
+    return len(chosen)
 
 
-def _alone(node: ir.Node, read: dict[str, np.ndarray], whole: ir.Model) -> onnx.ModelProto:
-    kept = {v.name: constants.tensor(v) for v in node.inputs if v is not None}
+def _alone(
+    node: onnx.NodeProto,
+    read: dict[str, np.ndarray],
+    constants: dict[str, onnx.TensorProto],
+    whole: onnx.ModelProto,
+) -> onnx.ModelProto:
     graph = helper.make_graph(
-        [ir.serde.serialize_node(node)],
+        [node],
         "kernel",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
             for n, a in read.items()
         ],
-        [helper.make_empty_tensor_value_info(value.name) for value in node.outputs if value.name],
-        [
-            numpy_helper.from_array(tensor.numpy(), name)
-            for name, tensor in kept.items()
-            if tensor is not None
-        ],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        [constants[name] for name in dict.fromkeys(node.input) if name in constants],
     )
-    opsets = [helper.make_opsetid(*each) for each in whole.opset_imports.items()]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=whole.ir_version)
+    return helper.make_model(graph, opset_imports=whole.opset_import, ir_version=whole.ir_version)
 
 
 def _both(read: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
