@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph.piece import ancestors, piece
@@ -97,7 +96,7 @@ class Stepwise:
         held = 0
         for place, kept in enumerate(self._kept):
             kept |= session.run(kept)
-            held += sum(np.asarray(array).nbytes for array in kept.values())
+            held += sum(getattr(array, "nbytes", 0) for array in kept.values())
             if self._memory is not None and held > self._memory:
                 # At least one goes on.
                 del self._kept[max(place, 1) :]

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from edgeq.weight_only.moment import Moment
     from edgeq.weight_only.tables import Table
 
+_OUTPUT_COUNTS: Final = 50.0
+"""What the error of an output layer counts beside that of others, which what flows past them dilutes
+and layers behind make up for. In a language model of 135 M weights in 4 bits the relative errors of
+210 inner layers add up to 0.28 and cost 4 % of perplexity, that of the output layer is 0.003 and
+costs 2 %."""
+
 _SAMPLED_ROWS: Final = 256
 """Rows of a matrix that its errors are estimated on."""
 
@@ -34,7 +40,7 @@ class Width:
     Attributes:
         bits: The width.
         bytes: What it takes, all included.
-        error: Energy of the error over that of the signal.
+        error: Energy of the error over that of the signal, times what it counts.
     """
 
     bits: int
@@ -52,12 +58,13 @@ def widths(
         specs: How it would be stored, by bits.
         moment: What it is multiplied by; None without data.
     """
+    counts = _OUTPUT_COUNTS if table.is_handed_out else 1.0
     step = -(-table.rows // _SAMPLED_ROWS)
     rows = table.read()[::step]
     found = []
     for bits, spec in sorted(specs.items()):
         error = relative_error(rows, quantize_rows(rows, spec, WITHOUT_DATA, moment), moment)
-        found.append(Width(bits, stored_bytes(spec, table.rows, table.columns), error))
+        found.append(Width(bits, stored_bytes(spec, table.rows, table.columns), counts * error))
     return tuple(found)
 
 

@@ -75,3 +75,14 @@ def test_nothing_is_narrower_than_the_scheme():
     result = edgeq.quantize(three_layers(), scheme="w4", target_bits=6.6, validate=False, threads=1)
     bits = {row.nodes[0]: row.bits for row in result.report.blocks}
     assert bits == {"a": 4, "b": 8, "c": 4}
+
+
+def test_of_two_equal_layers_the_output_layer_is_the_wider_one():
+    weights = graphs.numbers(1, 64, 64, scale=0.1)
+    model = graphs.proto(
+        "n (float[5,64] x) => (float[5,64] y) {"
+        " [a] h = MatMul(x, u) [r] i = Relu(h) [b] y = MatMul(i, v) }",
+        u=weights, v=weights + graphs.numbers(2, 64, 64, scale=1e-6),
+    )  # fmt: skip
+    result = edgeq.quantize(model, scheme="w4", target_bits=7.2, validate=False, threads=1)
+    assert {row.nodes[0]: row.bits for row in result.report.blocks} == {"a": 4, "b": 8}
