@@ -20,6 +20,7 @@ from edgeq.quantization.forecast import forecast
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
 from edgeq.targets.board import GENERIC, board_named
+from edgeq.weight_only.outlook import weight_outlook
 from edgeq.weight_only.sizes import model_sizes
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.quantization.forecast import Forecast
     from edgeq.quantization.plan import NodeDecision
+    from edgeq.weight_only.outlook import MatrixOutlook
     from edgeq.weight_only.sizes import ModelSizes
 
 
@@ -55,6 +57,7 @@ class Inspection:
         notes: What loading and preparing changed.
         sensitivity: What int8 costs and where; None where there was no data.
         sizes: What the weights take in every form; None where nobody asked.
+        weights: What few bits will cost each matrix; None where nobody asked.
         estimates: What a run would cost on a board; None where nobody asked.
     """
 
@@ -73,6 +76,7 @@ class Inspection:
     sensitivity: Sensitivity | None = None
     sizes: ModelSizes | None = None
     estimates: Estimates | None = None
+    weights: tuple[MatrixOutlook, ...] | None = None
 
 
 def inspect(
@@ -83,6 +87,7 @@ def inspect(
     max_samples: int | None = None,
     threads: int = 0,
     sizes: bool = False,
+    weights: bool = False,
     sensitivity: bool = True,
     estimate: bool = False,
     board: str = GENERIC,
@@ -98,6 +103,7 @@ def inspect(
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         sizes: Whether to tell what the weights take as fp32, fp16, w8, w4 and w2.
+        weights: Whether to foretell from the weights which matrices lose most in 8, 4 and 2 bits.
         sensitivity: Whether, with data, to quantize the model without any search and to compare it
             layer by layer: which nodes and values int8 costs most, and why.
         estimate: Whether to count what a run would cost on a board.
@@ -149,6 +155,7 @@ def inspect(
         ),
         sizes=model_sizes(prepared.model) if sizes else None,
         estimates=estimates,
+        weights=weight_outlook(prepared.model) if weights else None,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeq.api.estimating import Estimates
     from edgeq.api.sensing import Sensitivity
     from edgeq.quantization.plan import NodeDecision
+    from edgeq.weight_only.outlook import MatrixOutlook
     from edgeq.weight_only.sizes import ModelSizes
 
 _FLOAT_NODES = 12
@@ -39,6 +40,11 @@ _MATRICES = 8
 )
 @click.option(
     "--sizes", is_flag=True, help="Show what each matrix takes as fp32, fp16, w8, w4 and w2."
+)
+@click.option(
+    "--weights",
+    is_flag=True,
+    help="Foretell from the weights which matrices lose most as w8, w4 and w2; needs no data.",
 )
 @click.option(
     "--estimate",
@@ -63,6 +69,7 @@ def inspect(
     target: str,
     sensitivity: bool,
     sizes: bool,
+    weights: bool,
     estimate: bool,
     board: str | None,
     fix_shape: tuple[str, ...],
@@ -85,6 +92,7 @@ def inspect(
             max_samples=max_samples,
             threads=threads,
             sizes=sizes,
+            weights=weights,
             sensitivity=sensitivity,
             estimate=estimate,
             board=board or "generic",
@@ -142,6 +150,7 @@ def _document(found: Inspection) -> dict[str, Any]:
         ],
         "notes": list(found.notes),
         **({} if found.sizes is None else {"sizes": _sizes_document(found.sizes)}),
+        **({} if found.weights is None else {"weights": _outlook_document(found.weights)}),
         **({} if found.estimates is None else {"estimate": _estimated(found.estimates)}),
         **({} if found.sensitivity is None else _measured(found.sensitivity)),
     }
@@ -202,6 +211,10 @@ def _view(found: Inspection) -> list[RenderableType]:
         parts += [Text(), _left_float(found)]
     if found.sizes is not None:
         parts += [Text(), _sizes(found.sizes)]
+    if found.weights is not None:
+        from edgeq.report.outlook_terminal import foretold
+
+        parts += [Text(), foretold(found.weights)]
     if found.estimates is not None:
         from edgeq.report.estimate_terminal import estimated
 
@@ -211,6 +224,21 @@ def _view(found: Inspection) -> list[RenderableType]:
     if found.notes:
         parts += [Text(), *(plain(f"note: {note}", "dim") for note in found.notes)]
     return parts
+
+
+def _outlook_document(found: tuple[MatrixOutlook, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": each.name,
+            "nodes": list(each.nodes),
+            "shape": [each.rows, each.columns],
+            "kurtosis": round(each.kurtosis, 3),
+            "sqnr_db": {name: round(db, 2) for name, db in each.sqnr_db.items()},
+            "behind_normal_db": {name: round(db, 2) for name, db in each.behind_db.items()},
+            "suffers": list(each.suffers),
+        }
+        for each in found
+    ]
 
 
 def _sizes_document(found: ModelSizes) -> dict[str, Any]:

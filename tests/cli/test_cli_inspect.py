@@ -118,6 +118,29 @@ def test_sizes_in_every_form(run, work):
     assert document["sizes"]["matrices"][0]["bytes"]["fp32"] == 4 * 64 * 64
 
 
+def test_outliers_are_foretold_to_suffer(run, work):
+    plain, far = graphs.numbers(0, 64, 64), graphs.numbers(1, 64, 64)
+    far[::32] *= 10.0
+    model = graphs.proto(
+        """n (float[2,64] x) => (float[2,64] y) {
+          [calm] h = MatMul(x, calm)
+          r = Relu(h)
+          [wild] y = MatMul(r, wild)
+        }""",
+        calm=plain,
+        wild=far,
+    )
+    (work / "m.onnx").write_bytes(model.SerializeToString())
+    told = run("inspect", "m.onnx", "--weights")
+    assert told.exit_code == 0
+    assert "1 of 2 lose clearly more" in " ".join(told.stdout.split())
+    worst, calm = json.loads(run("inspect", "m.onnx", "--weights", "--json").stdout)["weights"]
+    assert worst["nodes"] == ["wild"]
+    assert "w4" in worst["suffers"]
+    assert calm["suffers"] == []
+    assert worst["kurtosis"] > 5 > abs(calm["kurtosis"])
+
+
 def test_an_estimate_is_shown_with_its_method(run, net, tmp_path):
     small = tmp_path / "small.toml"
     small.write_text('summary = "a small one"\nweights = "flash"\nram_bytes = 2000\n')
