@@ -87,6 +87,7 @@ class _Work:
     loaded: LoadedModel
     prepared: Prepared
     samples: _Samples
+    answers: KeptSamples
     macs: Mapping[str, int | None]
     made: Converted
     final: ir.Model
@@ -121,6 +122,9 @@ def convert(
         given = None if data is None else _given(loaded.model, data, options, max_samples)
     with stages.stage("prepare"):
         prepared, samples = _prepared(loaded, given, options)
+    with stages.stage("validate"):
+        # Now, while there is no second model in memory yet.
+        answers = recorded(loaded.model, SessionConfig(options.threads), samples.kept)
     with stages.stage("quantize"):
         macs = count_macs(prepared.model, samples.kept[0])
         ready, told = _with_fused_caches(prepared.model, samples, options)
@@ -139,7 +143,7 @@ def convert(
         final = comparable = finished(made.model, loaded.model, options.target)
         if scales:
             made, final, comparable = _with_stored_caches(made, final, scales, options)
-    work = _Work(loaded, prepared, samples, macs, made, final, comparable)
+    work = _Work(loaded, prepared, samples, answers, macs, made, final, comparable)
     report = _report(work, options, evaluation, stages)
     return QuantizationResult(final, QuantPlan(decisions=made.decisions), report, options.recipe)
 
@@ -269,9 +273,8 @@ def _measure(
     config = SessionConfig(threads, entries=entries)
     metric = None
     with stages.stage("validate"):
-        answers = recorded(work.loaded.model, SessionConfig(threads), work.samples.kept)
         result = Session(work.comparable, config, what="the quantized model")
-        outputs = compared(answers, result, work.samples.kept)
+        outputs = compared(work.answers, result, work.samples.kept)
     if evaluation is not None:
         with stages.stage("evaluate"):
             metric = evaluation.score(result)

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from edgeq.weight_only.tables import Table
 
 _OUTPUT_COUNTS: Final = 50.0
-"""What the error of an output layer counts beside that of others, which what flows past them dilutes
-and layers behind make up for. In a language model of 135 M weights in 4 bits the relative errors of
-210 inner layers add up to 0.28 and cost 4 % of perplexity, that of the output layer is 0.003 and
-costs 2 %."""
+"""What the error of an output layer counts beside that of others, which what flows past them
+dilutes and layers behind make up for. In a language model of 135 M weights in 4 bits the relative
+errors of 210 inner layers add up to 0.28 and cost 4 % of perplexity; that of the output layer is
+0.003 and costs 2 %."""
 
 _SAMPLED_ROWS: Final = 256
 """Rows of a matrix that its errors are estimated on."""
