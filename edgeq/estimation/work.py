@@ -12,6 +12,7 @@ from edgeq.estimation.fusion import fuse
 from edgeq.graph import constants, macs, shapes, walk
 from edgeq.graph.split import tensors
 from edgeq.runtime.kernels import INT8_COMPUTE, NBITS_COMPUTE
+from edgeq.runtime.seeds import RANDOM_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -121,6 +122,7 @@ class _Count:
         fusion: What runs as one.
         sizes: Bytes of every buffer met so far.
         same: Values that share the bytes of another one.
+        folded: Values that follow from constants: runtimes compute them once.
         unknown: Values of unknown size.
         untyped: Values of unknown type.
         bodies: Nodes whose bodies were not counted.
@@ -130,6 +132,7 @@ class _Count:
     fusion: Fusion
     sizes: dict[str, int] = field(default_factory=dict)
     same: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    folded: set[ir.Value] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     untyped: set[str] = field(default_factory=set)
     bodies: list[str] = field(default_factory=list)
@@ -143,14 +146,17 @@ class _Count:
         if walk.is_op(node, "If"):
             self._hand_out(node)
             return None
+        if self._is_folded(node):
+            self.folded.update(node.outputs)
+            return None
         made = [self.fusion.lands(v) for v in node.outputs if v.uses() or v.is_graph_output()]
         source = node.inputs[0] if node.inputs else None
-        if walk.is_op(node, *_VIEWS) and source is not None and not constants.is_constant(source):
+        if walk.is_op(node, *_VIEWS) and source is not None and not self._is_fixed(source):
             self.same.update(dict.fromkeys(made, self.fusion.reads(node, source)))
             return None
         if all(self._shape(value) == (0,) for value in made):
             return None
-        if any(True for _ in walk.subgraphs(node)):
+        if any(walk.subgraphs(node)):
             self.bodies.append(node.name or node.op_type)
         multiplied = self._macs(node)
         return Step(
@@ -197,8 +203,17 @@ class _Count:
             for value in each.inputs:
                 if value is not None and value not in own:
                     read = self.fusion.reads(node, value)
-                    if not constants.is_constant(read):
+                    if not self._is_fixed(read):
                         yield read
+
+    def _is_folded(self, node: ir.Node) -> bool:
+        """Whether a node only computes what the next run computes again."""
+        if not node.inputs or node.op_type in RANDOM_OPS or any(walk.subgraphs(node)):
+            return False
+        return all(value is None or self._is_fixed(value) for value in node.inputs)
+
+    def _is_fixed(self, value: ir.Value) -> bool:
+        return constants.is_constant(value) or value in self.folded
 
     def _constant_bytes(self, node: ir.Node, made: list[ir.Value]) -> int:
         """Bytes of the constants of a node, with scales and zero points of those in integers."""
@@ -211,7 +226,7 @@ class _Count:
             parts = [behind]
             if behind is not value and producer is not None:
                 parts += [each for each in producer.inputs[1:] if each is not None]
-            found += sum(t.nbytes for p in parts if (t := constants.tensor(p)) is not None)
+            found += sum(self._bytes(part) for part in parts if self._is_fixed(part))
         if node.op_type in _LOOKUPS:
             return min(found, sum(self._bytes(value) for value in made))
         return found

@@ -10,11 +10,13 @@ from edgeq.ops import RULES
 from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target, names
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS
+from edgeq.targets.board import boards
 
-KINDS = ("calibrators", "targets", "ops", "passes", "steps", "methods", "metrics")
+KINDS = ("calibrators", "targets", "boards", "ops", "passes", "steps", "methods", "metrics")
 NAMES = {
     "calibrators": ["auto", *discovery.discover()],
     "targets": [target.name for target in TARGETS],
+    "boards": [board.name for board in boards()],
     "ops": [rule.op_type for rule in RULES],
     "passes": [
         *dict.fromkeys(

@@ -99,6 +99,13 @@ def test_reshapes_move_nothing():
     assert work.steps[1].reads == work.steps[0].writes
 
 
+def test_what_follows_from_constants_is_computed_once():
+    text = """n (float[2,16] x) => (float[2,4] y)
+        { [fold] v = Reshape(w, shape) [product] y = MatMul(x, v) }"""
+    work = counted(text, w=graphs.numbers(0, 64), shape=np.array([16, 4]))
+    assert rows(work) == {"product": ("MatMul", "float32", 128, 256, 32)}
+
+
 def test_of_a_table_only_what_is_looked_up_is_read():
     text = "n (int64[3] i) => (float[3,8] y) { [look] y = Gather(t, i) }"
     work = counted(text, t=graphs.numbers(0, 1000, 8))
