@@ -15,7 +15,7 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMES = ("int8", "w8", "w4", "w2", "dynamic", "fp16")
+SCHEMES = ("int8", "a16w8", "w8", "w4", "w2", "dynamic", "fp16")
 """The schemes that work today."""
 
 DATA_FREE_SCHEMES = ("w8", "w4", "w2", "dynamic", "fp16")

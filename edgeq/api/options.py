@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.api.caching import require_cache_choice
@@ -13,7 +13,7 @@ from edgeq.passes.pipelines import PREPARE, names
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
-from edgeq.targets import target_named
+from edgeq.targets import TARGETS, target_named
 from edgeq.tuning.budget import Limits
 from edgeq.tuning.costs_file import read_costs
 from edgeq.tuning.given import GivenCosts
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from edgeq.targets import TargetProfile
     from edgeq.weight_only.scheme import BlockScheme
+
+
+WIDE: Final = "a16w8"
+"""int8 with activations of 16 bits, where the target takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ def resolve_options(
         )
     in_blocks = resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data)
     profile = target_named(target)
+    if scheme == WIDE:
+        profile = _with_wide_activations(profile)
     if scheme in DATA_FREE_SCHEMES:
         require_operators(profile, scheme, in_blocks)
     if kv_cache is not None:
@@ -131,6 +137,18 @@ def resolve_options(
         limits, scheme, in_blocks, latency_tuning,
         _given_costs(costs, scheme, chosen, latency_tuning=latency_tuning), kv_cache,
     )  # fmt: skip
+
+
+def _with_wide_activations(target: TargetProfile) -> TargetProfile:
+    wide = target.with_wide_activations()
+    if wide is None:
+        able = [each.name for each in TARGETS if each.wide_activation is not None]
+        raise RecipeError(
+            f"target {target.name} takes no activations of 16 bits",
+            where="--scheme a16w8",
+            remedy=f"Take --target {' or '.join(able)}, or a profile with wide_activation",
+        )
+    return wide
 
 
 def _given_costs(

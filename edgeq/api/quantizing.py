@@ -97,7 +97,8 @@ def quantize(
         calibration_table: In place of the data: what :func:`edgeq.calibrate` made of it, for the
             same model, target, exclusions and passes.
         allow_partial: Whether the table may lack samples.
-        scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration. ``w8``,
+        scheme: ``int8``: weights and activations in 8 bits, ranges found by calibration.
+            ``a16w8``: the same with activations of 16 bits, for targets that take them. ``w8``,
             ``w4`` and ``w2``: weights of so many bits in blocks, activations float; data is not
             needed.
         block_size: Weights that share a scale, a power of two from 16. For weights in blocks, as

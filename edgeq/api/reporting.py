@@ -117,7 +117,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
             opset.default_opset(work.loaded.model),
             Interface.of(work.loaded.model),
         ),
-        scheme="int8",
+        scheme=options.scheme,
         target=options.target.name,
         calibrator=_chosen(work, options),
         samples=work.collection.samples,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
-PLANNED_SCHEMES = ("a16w8", "bf16", "fp8")
+PLANNED_SCHEMES = ("bf16", "fp8")
 """Part of the command line's contract, and still to come."""
 
 _REMEDY = (
@@ -94,8 +94,8 @@ class _Request:
     default="int8",
     show_default=True,
     metavar="SCHEME",
-    help="int8 (ranges from --calib), dynamic (ranges while running), or w8, w4, w2: weights in "
-    "blocks.",
+    help="int8 or, for NPUs, a16w8 (ranges from --calib), dynamic (ranges while running), fp16, or "
+    "w8, w4, w2: weights in blocks.",
 )
 @click.option(
     "--block-size",

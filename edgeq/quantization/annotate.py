@@ -6,7 +6,7 @@ Pure: reads the graph, the operator rules, the target profile and the recipe, an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgeq.graph import constants
 from edgeq.graph.walk import name_of, node_name, nodes
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from edgeq.recipe import Recipe
     from edgeq.targets import TargetProfile
     from edgeq.types import Ref, Spec
+
+
+_NARROW_BITS: Final = 8
+"""Bits up to which a known range is covered to its end. With more its last step is left out, so
+that scales are powers of two, 1/65536 for Sigmoid: QNN takes no others
+(onnxruntime/quantization/execution_providers/qnn/quant_config.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,8 @@ class _SpecWriter:
             if rule.output is Constraint.FIXED and rule.fixed_range is not None:
                 low, high = rule.fixed_range
                 spec = self._activation
+                if spec.dtype.bits > _NARROW_BITS:
+                    high -= (high - low) / 2**spec.dtype.bits
                 self.specs[ref] = FixedSpec(spec.dtype, low, high, symmetric=spec.symmetric)
             elif rule.output is Constraint.SAME_AS_INPUT and source is not None:
                 constant = constants.is_constant(source)

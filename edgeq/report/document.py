@@ -188,7 +188,7 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
     return {
         "macs": {
             "int8": coverage.int8,
-            "int16": 0,
+            "int16": coverage.int16,
             "nbits": coverage.nbits,
             "fp16": coverage.half,
             "float": coverage.float_,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeq.types import QuantType
@@ -122,6 +122,10 @@ class KernelRow:
     source: str = ""
 
 
+_WIDE_OPSET = 21
+"""Opset from which QuantizeLinear makes 16-bit integers (ONNX operators, QuantizeLinear-21)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TargetProfile:
     """What a runtime on a chip executes in integers, what it wants, and what it must not see.
@@ -133,6 +137,8 @@ class TargetProfile:
             that takes a node counts.
         activation: Integer type of activations.
         activation_symmetric: Whether activations have their zero in the middle.
+        wide_activation: 16-bit type that it takes for activations as well, everywhere; None for
+            none.
         weight: Integer type of weights, always symmetric.
         per_channel: Whether weights have a scale for each channel.
         reduce_range: Weights use 7 bits.
@@ -162,6 +168,7 @@ class TargetProfile:
     kernels: tuple[KernelRow, ...]
     activation: QuantType = QuantType.UINT8
     activation_symmetric: bool = False
+    wide_activation: QuantType | None = None
     weight: QuantType = QuantType.INT8
     per_channel: bool = True
     reduce_range: bool = False
@@ -180,6 +187,13 @@ class TargetProfile:
     float_operators: frozenset[str] | None = None
     sources: tuple[str, ...] = ()
     digest: str = ""
+
+    def with_wide_activations(self) -> TargetProfile | None:
+        """The same target fed with 16-bit activations; None where it takes none."""
+        if self.wide_activation is None:
+            return None
+        opset = max(self.minimum_opset, _WIDE_OPSET)
+        return replace(self, activation=self.wide_activation, minimum_opset=opset)
 
     @property
     def identity(self) -> str:

@@ -86,11 +86,12 @@ QNN_HTP = TargetProfile(
         KernelRow("ArgMax", Placement.MOVE, needs_quantized_output=False, source=_DOCUMENTATION),
         *(KernelRow(op, Placement.COMPUTE, source=_DOCUMENTATION) for op in _WHOLE),
     ),
+    wide_activation=QuantType.UINT16,
     minimum_opset=14,
     execution=Execution.EMULATED,
     half_kernels=True,
     dynamic_shapes=False,
     bodies=False,
     float_operators=frozenset(),
-    sources=(_DOCUMENTATION,),
+    sources=(_DOCUMENTATION, _CONFIG),
 )

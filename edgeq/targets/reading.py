@@ -149,14 +149,18 @@ def _one_of(kind: type[enum.Enum]) -> Reader:
     return read
 
 
-def _type(value: object, where: str) -> QuantType:
-    known = {kind.value: kind for kind in QuantType if kind.bits == 8}
+def _type(value: object, where: str, bits: int = 8) -> QuantType:
+    known = {kind.value: kind for kind in QuantType if kind.bits == bits}
     name = toml.text(value, where)
     if name not in known:
         raise RecipeError(
-            f"{name!r} is no integer type of 8 bits", where=where, remedy=nearest(name, known)
+            f"{name!r} is no integer type of {bits} bits", where=where, remedy=nearest(name, known)
         )
     return known[name]
+
+
+def _wide_type(value: object, where: str) -> QuantType:
+    return _type(value, where, 16)
 
 
 def _set_of(reader: Reader) -> Reader:
@@ -168,6 +172,7 @@ _PROFILE: dict[str, Reader] = {
     "summary": toml.text,
     "activation": _type,
     "activation_symmetric": toml.flag,
+    "wide_activation": _wide_type,
     "weight": _type,
     "per_channel": toml.flag,
     "reduce_range": toml.flag,

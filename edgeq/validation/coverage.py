@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from edgeq.types import Sample
 
 
+_BYTE = 8
+
+
 @dataclass(frozen=True, slots=True)
 class FloatNode:
     """A compute node that does not run in integers.
@@ -55,6 +58,7 @@ class Coverage:
         promised: Whether this is what the target profile promises, for a target that is another
             program; otherwise it was read from what onnxruntime runs.
         half: In nodes of float16; whether the machine has kernels for them is its own affair.
+        int16: In integer kernels that read activations of 16 bits.
     """
 
     int8: int
@@ -65,16 +69,22 @@ class Coverage:
     boundary_crossings: int
     promised: bool = False
     half: int = 0
+    int16: int = 0
 
     @property
     def total(self) -> int:
         """All multiply-accumulates."""
-        return self.int8 + self.nbits + self.half + self.float_
+        return self.integer + self.half + self.float_
 
     @property
     def ratio(self) -> float:
         """The fraction in integers or float16; 1 for a model that multiplies nothing."""
-        return (self.int8 + self.nbits + self.half) / self.total if self.total else 1.0
+        return (self.integer + self.half) / self.total if self.total else 1.0
+
+    @property
+    def integer(self) -> int:
+        """Those in integers of any width."""
+        return self.int8 + self.int16 + self.nbits
 
 
 def count_macs(model: ir.Model, sample: Sample) -> dict[str, int | None]:
@@ -197,7 +207,11 @@ def promise(
     rounded = frozenset(entry.value.name for entry in plan.activations)
     found = forecast(prepared, decisions, counted, target, rounded)
     left = tuple(FloatNode(n.node, n.op_type, n.macs, n.reason) for n in found.float_nodes)
-    return Coverage(found.int8, 0, found.float_, left, 0, found.crossings, promised=True)
+    wide = target.activation.bits > _BYTE
+    return Coverage(
+        0 if wide else found.int8, 0, found.float_, left, 0, found.crossings, promised=True,
+        int16=found.int8 if wide else 0,
+    )  # fmt: skip
 
 
 def _kernels(executed: ExecutedGraph, quantized: ir.Model) -> dict[str, str]:

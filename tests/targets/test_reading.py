@@ -77,6 +77,7 @@ def test_every_field_can_be_said(read):
         summary = "s"
         activation = "int8"
         activation_symmetric = true
+        wide_activation = "int16"
         weight = "uint8"
         per_channel = false
         reduce_range = true
