@@ -1,6 +1,6 @@
 """Small graphs as text, quantized step by step, for the tests of every layer above ``graph``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -45,6 +45,10 @@ def build(text, opset=17, **constants):
     model = loader.load(proto(text, opset, **constants)).model
     shapes.infer(model)
     return model
+
+
+UNPADDED = replace(CPU, kernels=tuple(replace(row, channel_multiple=1) for row in CPU.kernels))
+"""The target whose layers read just what those of the float model read."""
 
 
 def feeds(model, count=8, seed=0, **fixed):

@@ -13,6 +13,7 @@ from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, Role
 from edgeq.quantization.eligibility import Candidate, classify, require_rules
 from edgeq.quantization.fitting import holds
+from edgeq.quantization.padding import channels_to_add
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.regions import Regions, grow
 from edgeq.targets import PairSums
@@ -135,6 +136,7 @@ def annotate(
             reason,
             candidate.row.provider,
             respelled=candidate.row.respelled and form is NodeForm.STATIC,
+            padded=_channels_to_add(candidate) if form is NodeForm.STATIC else 0,
         )
         writer.add(candidate, form)
     return Annotations(
@@ -145,6 +147,10 @@ def annotate(
         regions.fused,
         frozenset(writer.paired),
     )
+
+
+def _channels_to_add(candidate: Candidate) -> int:
+    return channels_to_add(candidate.node, candidate.row.channel_multiple)
 
 
 class _SpecWriter:

@@ -13,6 +13,7 @@ from edgeq.graph.walk import bodies, node_name, path_to
 from edgeq.graph.walk import nodes as graph_nodes
 from edgeq.ops import RULES, OpRule, Role, rule_for
 from edgeq.quantization.fitting import obstacle
+from edgeq.quantization.padding import PADDED
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.saturating import RESPELLED
 from edgeq.targets import Form, KernelRow, Placement
@@ -94,7 +95,7 @@ def require_rules(target: TargetProfile) -> None:
 
     Raises:
         RecipeError: One is not, and the nearest operator is suggested; or it is to be put into
-            other operators, which edgeq cannot do for it.
+            other operators or padded, which edgeq cannot do for it.
     """
     known = {rule.op_type for rule in RULES}
     for row in target.kernels:
@@ -109,6 +110,12 @@ def require_rules(target: TargetProfile) -> None:
                 f"edgeq cannot put {row.op_type} into other operators",
                 where=row.source or f"target {target.name}",
                 remedy=f"Say respelled = true of {', '.join(sorted(RESPELLED))} only",
+            )
+        if row.channel_multiple != 1 and (row.op_type not in PADDED or row.channel_multiple < 1):
+            raise RecipeError(
+                f"edgeq cannot pad channels of {row.op_type} to {row.channel_multiple}",
+                where=row.source or f"target {target.name}",
+                remedy=f"Give a positive channel_multiple to {', '.join(sorted(PADDED))} only",
             )
 
 

@@ -10,6 +10,7 @@ from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes, values
 from edgeq.quantization.dynamic import insert_dynamic
+from edgeq.quantization.padding import pad_input, with_channels
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.saturating import spell_as_addition
 from edgeq.quantization.stored import IntegerConstants
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from edgeq.quantization.plan import ActivationEntry, QuantPlan, WeightEntry
+
+_WEIGHT = 1
+"""Input of the layers whose channels are padded."""
 
 
 def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
@@ -36,8 +40,10 @@ def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
     copy = model.clone()
     by_name = {node_name(node): node for node in nodes(copy)}
     stored = IntegerConstants(copy)
+    padded = {d.node: d.padded for d in plan.decisions if d.padded}
     for entry in plan.weights:
-        _weight(_find(by_name, entry.edge.node), entry, stored)
+        added = padded.get(entry.edge.node, 0) if entry.edge.input == _WEIGHT else 0
+        _weight(_find(by_name, entry.edge.node), entry, stored, added)
     for name, entries in plan.dynamic.items():
         insert_dynamic(_find(by_name, name), entries, stored, copy)
     for name in plan.dropped:
@@ -51,6 +57,8 @@ def insert(model: ir.Model, plan: QuantPlan) -> ir.Model:
     for decision in plan.decisions:
         if decision.respelled:
             spell_as_addition(_find(by_name, decision.node), stored)
+    for name, count in padded.items():
+        pad_input(by_name[name], count, stored)
     rewire.drop_unused_initializers(copy)
     return copy
 
@@ -61,8 +69,8 @@ def _find(by_name: dict[str, ir.Node], name: str) -> ir.Node:
     return by_name[name]
 
 
-def _weight(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> None:
-    """Store one constant use in integers behind a DequantizeLinear."""
+def _weight(node: ir.Node, entry: WeightEntry, stored: IntegerConstants, channels: int) -> None:
+    """Store one constant use in integers behind a DequantizeLinear, with so many more channels."""
     index = entry.edge.input
     source = node.inputs[index]
     data = constants.array(source)
@@ -70,6 +78,7 @@ def _weight(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> None
         raise ModelError("the plan quantizes a weight that is no constant", where=str(entry.edge))
     if entry.params.axis is None and data.ndim == 0:
         data = data.reshape(())
+    data = with_channels(data, channels)
     dequantized = stored.dequantized(node.graph, source, data, entry.params)
     node.replace_input_with(index, dequantized)
 

@@ -23,6 +23,7 @@ from edgeq.graph import constants, rewire
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import rule_for
 from edgeq.quantization import affine
+from edgeq.quantization.padding import with_channels, without_channels
 from edgeq.types import QuantParams, QuantType
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def settled(model: ir.Model, plan: QuantPlan) -> ir.Model:
     numbers = {entry.edge: entry.params for entry in plan.weights}
     numbers |= {e.edge: e.params for entries in plan.dynamic.values() for e in entries}
     narrow = {(n.node, n.input) for n in plan.pairs if n.form is PairForm.NARROW}
+    padded = {d.node: d.padded for d in plan.decisions if d.padded}
     changed: dict[tuple[str, int], Array] = {}
     by_name = {node_name(node): node for node in nodes(model)}
     for edge, params in numbers.items():
@@ -176,14 +178,13 @@ def settled(model: ir.Model, plan: QuantPlan) -> ir.Model:
         data = None if node is None else constants.array(node.inputs[edge.input])
         if node is None or data is None or (edge.node, edge.input) not in narrow:
             continue
-        order = reduction(node, edge.input)
-        integers = affine.quantize(data, params)
+        order, added = reduction(node, edge.input), padded.get(edge.node, 0)
+        integers = affine.quantize(with_channels(data, added), params)
         if order is not None and worst_sum(integers, order) > LIMIT:
             safe = _give_way(integers, order)
-            exact = affine.dequantize(safe, params)
-            changed[edge.node, edge.input] = np.where(safe == integers, data, exact).astype(
-                data.dtype
-            )
+            exact = without_channels(affine.dequantize(safe, params), added)
+            kept = without_channels(safe == integers, added)
+            changed[edge.node, edge.input] = np.where(kept, data, exact).astype(data.dtype)
     return _with_weights(model, changed) if changed else model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.types import EdgeRef, QuantParams, Ref, ValueRef
@@ -43,6 +43,7 @@ class NodeDecision:
         reason: Why, for a reader of the report; empty where the form is the wanted one.
         provider: What runs it, where that is a fallback of the target.
         respelled: Whether other operators take its place.
+        padded: Channels of zeros that its input and its weight get.
     """
 
     node: str
@@ -51,6 +52,7 @@ class NodeDecision:
     reason: str = ""
     provider: str = ""
     respelled: bool = False
+    padded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,10 @@ class QuantPlan:
         """Names of the nodes that run in integers."""
         return frozenset(d.node for d in self.decisions if d.form in INTEGER_FORMS)
 
+    def unpadded(self) -> QuantPlan:
+        """The same numbers for layers that read just what those of the float model read."""
+        return replace(self, decisions=tuple(replace(d, padded=0) for d in self.decisions))
+
     def to_json(self) -> str:
         """The plan as JSON text; numbers keep every bit."""
         return json.dumps(
@@ -139,6 +145,7 @@ class QuantPlan:
                         "form": d.form.value,
                         "reason": d.reason,
                         "respelled": d.respelled,
+                        "padded": d.padded,
                     }
                     for d in self.decisions
                 ],

@@ -11,6 +11,7 @@ from edgeq.errors import CalibrationError
 from edgeq.graph import constants
 from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization import affine
+from edgeq.quantization.padding import with_channels
 from edgeq.quantization.pairs import (
     LIMIT,
     PairForm,
@@ -121,6 +122,7 @@ class _Resolver:
         order = reduction(node, ref.input) if ref in self.annotations.paired else None
         if order is None:
             return params
+        data = with_channels(data, self.annotations.decisions[ref.node].padded)
         worst = worst_sum(affine.quantize(data, params), order)
         if worst <= LIMIT:
             return params

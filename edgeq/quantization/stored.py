@@ -33,7 +33,7 @@ class IntegerConstants:
         self, graph: ir.Graph, source: ir.Value, data: Array, params: QuantParams
     ) -> ir.Value:
         """``data`` in integers behind a DequantizeLinear in ``graph``; what the latter writes."""
-        key = ("dequantized", graph, source, *_fingerprint(params))
+        key = ("dequantized", graph, source, data.shape, *_fingerprint(params))
         if key not in self._made:
             self._made[key] = self._dequantize(graph, source, data, params)
         return self._made[key]

@@ -130,7 +130,7 @@ class Walk:
         threads: int = 0,
     ) -> None:
         self.model = base.clone()
-        self._quantized = insert(base, plan)
+        self._quantized = insert(base, plan.unpadded())
         self._layers = layers_of(base, plan, prepared or base)
         self._by_name = {node_name(node): node for node in nodes(self.model)}
         self._integer = {node_name(node): node for node in nodes(self._quantized)}

@@ -57,6 +57,8 @@ KERNELS: tuple[KernelRow, ...] = (
         "Conv",
         Placement.COMPUTE,
         weight_ranks=frozenset({3, 4, 5}),
+        # edgeq/quantization/padding.py
+        channel_multiple=4,
         # onnxruntime/core/mlas/lib/intrinsics/avx2/qdwconv_avx2.cpp
         exact_sums=frozenset({Condition.DEPTHWISE}),
         source=_SELECTORS,

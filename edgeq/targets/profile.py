@@ -99,6 +99,8 @@ class KernelRow:
         weight: Integer type of its weight; None for that of the target.
         per_channel: Whether it takes a scale for each channel of the weight.
         respelled: Whether the node is put into other operators, which have kernels.
+        channel_multiple: Input channels get zeros up to a multiple of this, where kernels are
+            faster so.
         provider: What runs it, where that is not what runs the others, as a fallback does.
         source: Where the fact comes from.
     """
@@ -118,6 +120,7 @@ class KernelRow:
     weight: QuantType | None = None
     per_channel: bool = True
     respelled: bool = False
+    channel_multiple: int = 1
     provider: str = ""
     source: str = ""
 

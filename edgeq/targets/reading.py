@@ -209,6 +209,7 @@ _ROW: dict[str, Reader] = {
     "weight": _type,
     "per_channel": toml.flag,
     "respelled": toml.flag,
+    "channel_multiple": toml.number,
     "provider": toml.text,
     "source": toml.text,
 }

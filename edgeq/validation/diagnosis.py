@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.graph import constants
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
+from edgeq.quantization.padding import without_padding
 from edgeq.validation.advice import steepest_falls
 from edgeq.validation.causes import (
     INHERITED,
@@ -81,10 +82,9 @@ def diagnose(
         samples: A few.
         config: How sessions are opened.
     """
-    return _told(
-        reference, candidate, measure_sensitivity(reference, candidate, samples, config), samples,
-        config,
-    )  # fmt: skip
+    plain = without_padding(candidate)
+    found = measure_sensitivity(reference, plain, samples, config)
+    return _told(reference, plain, found, samples, config)
 
 
 def diagnose_given(
@@ -107,10 +107,11 @@ def diagnose_given(
     Returns:
         What was found of the layers that the names of their outputs tell, and a note that says so.
     """
-    found = measure_sensitivity(reference, candidate, samples, config)
+    plain = without_padding(candidate)
+    found = measure_sensitivity(reference, plain, samples, config)
     layers = _without_rescaled(reference, found.layers)
-    told = _told(reference, candidate, replace(found, layers=layers), samples, config)
-    return replace(told, note=_matched(candidate, found, len(found.layers) - len(layers)))
+    told = _told(reference, plain, replace(found, layers=layers), samples, config)
+    return replace(told, note=_matched(plain, found, len(found.layers) - len(layers)))
 
 
 def _without_rescaled(

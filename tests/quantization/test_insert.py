@@ -6,13 +6,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from golden_cases import samples
-from graphs import OPTIMIZED, UNOPTIMIZED
+from graphs import OPTIMIZED, UNOPTIMIZED, UNPADDED
 
 from edgeq.errors import ModelError
 from edgeq.graph import check
 from edgeq.graph.interface import Interface
 from edgeq.quantization.insert import insert
 from edgeq.quantization.plan import ActivationEntry, QuantPlan, WeightEntry
+from edgeq.targets.cpu import CPU
 from edgeq.types import EdgeRef, QuantParams, QuantType, ValueRef
 
 GOLDEN = {
@@ -280,14 +281,14 @@ GOLDEN = {
 UNIT = QuantParams(np.array(1, np.float32), np.array(128), QuantType.UINT8)
 
 
-def quantized(name):
+def quantized(name, target=CPU):
     model = getattr(golden_cases, name)()
-    return graphs.quantize(model, samples(model))
+    return graphs.quantize(model, samples(model), target=target)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_graph_is_the_wanted_one(name):
-    graphs.same_text(graphs.show(quantized(name).model), GOLDEN[name])
+    graphs.same_text(graphs.show(quantized(name, UNPADDED).model), GOLDEN[name])
 
 
 @pytest.mark.parametrize("name", golden_cases.NAMES)

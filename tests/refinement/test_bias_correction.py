@@ -60,7 +60,7 @@ def mean_errors(model, candidate, samples):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_mean_error_of_the_channels_shrinks(name):
     model, samples = coarse(name)
-    found = graphs.quantize(model, samples)
+    found = graphs.quantize(model, samples, target=graphs.UNPADDED)
     assert "c" in found.static()
     means = channel_ranges(model, input_axes(model), samples)
     corrected = insert(correct_biases(model, found.plan, means), found.plan)
@@ -74,7 +74,7 @@ def test_the_mean_error_of_the_channels_shrinks(name):
 
 def test_exactly_the_error_of_the_rounded_weights_is_made_up_for():
     model, samples = coarse("conv")
-    found = graphs.quantize(model, samples)
+    found = graphs.quantize(model, samples, target=graphs.UNPADDED)
     means = channel_ranges(model, input_axes(model), samples)
     rounded = dict(found.model.graph.initializers)["w_quantized"].const_value.numpy()
     scale = next(e.params.scale for e in found.plan.weights if e.edge == EdgeRef("c", 1))
@@ -98,7 +98,7 @@ def test_a_bias_that_two_layers_share_is_corrected_for_each():
     )
     constants = {"w": graphs.numbers(1, 3, 3, 1, 1), "v": graphs.numbers(2, 3, 3, 1, 1)}
     model = graphs.build(text, b=graphs.numbers(3, 3), **constants)
-    found = graphs.quantize(model)
+    found = graphs.quantize(model, target=graphs.UNPADDED)
     made = correct_biases(
         model, found.plan, channel_ranges(model, input_axes(model), found.samples)
     )
@@ -110,7 +110,7 @@ def test_a_bias_that_two_layers_share_is_corrected_for_each():
 def test_layers_without_a_bias_or_in_float_are_left_alone():
     text = "n (float[1,3,4,4] x) => (float[1,3,4,4] z) { [c] y = Conv(x, w) [d] z = Conv(y, w, b) }"
     model = graphs.build(text, w=graphs.numbers(1, 3, 3, 1, 1), b=graphs.numbers(3, 3))
-    found = graphs.quantize(model, recipe=Recipe(exclude=("d",)))
+    found = graphs.quantize(model, recipe=Recipe(exclude=("d",)), target=graphs.UNPADDED)
     made = correct_biases(
         model, found.plan, channel_ranges(model, input_axes(model), found.samples)
     )
@@ -127,7 +127,7 @@ def test_a_gemm_that_turns_its_input_is_left_alone():
         text, w0=graphs.numbers(0, 5, 5, 1, 1), s=np.array([5, 6]), w=graphs.numbers(1, 5, 4),
         b=graphs.numbers(2, 4),
     )  # fmt: skip
-    found = graphs.quantize(model)
+    found = graphs.quantize(model, target=graphs.UNPADDED)
     assert "c" in found.static()
     means = channel_ranges(model, input_axes(model), found.samples)
     assert "f" not in means

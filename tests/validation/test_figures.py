@@ -56,7 +56,9 @@ def test_values_that_are_not_computed_or_not_finite_are_missing():
 
 
 def test_weights():
-    found = graphs.quantize(graphs.build(f"{IO} {{ [c] z = Conv(x, w) }}", w=W))
+    found = graphs.quantize(
+        graphs.build(f"{IO} {{ [c] z = Conv(x, w) }}", w=W), target=graphs.UNPADDED
+    )
     figures = look_at_weight(found.original, found.model, "c")
     assert figures.name == "w"
     assert 35 < figures.sqnr_db < 60

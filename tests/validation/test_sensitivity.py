@@ -19,7 +19,7 @@ CHAIN = f"""{IO} {{
 
 
 def measured(model, samples=None):
-    found = graphs.quantize(model, samples)
+    found = graphs.quantize(model, samples, target=graphs.UNPADDED)
     return found, measure_sensitivity(model, found.model, found.samples, graphs.UNOPTIMIZED)
 
 
@@ -110,7 +110,7 @@ def test_accumulated_errors_are_those_of_the_whole_model():
 
 
 def test_nothing_but_sums_comes_out():
-    found = graphs.quantize(graphs.build(CHAIN, w=W))
+    found = graphs.quantize(graphs.build(CHAIN, w=W), target=graphs.UNPADDED)
     built = _Built(found.original, found.model)
     (output,) = built.model.graph.outputs
     # Signals of x, p, q, v and z, and one noise for each reading.
@@ -191,7 +191,7 @@ def test_layers_in_loops_have_errors_of_their_own():
 
 
 def test_values_whose_names_are_new_are_left_out():
-    found = graphs.quantize(graphs.build(CHAIN, w=W))
+    found = graphs.quantize(graphs.build(CHAIN, w=W), target=graphs.UNPADDED)
     for value in found.model.graph.all_nodes():
         for output in value.outputs:
             if not output.is_graph_output():
