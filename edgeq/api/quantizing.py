@@ -311,6 +311,7 @@ def _within_budget(
         lambda candidate: evaluation.score(workshop.open(candidate.model)),
         holds,
         options.limits if options.recipe.search else Limits(trials=1),
+        options.thresholds.allowed_drop,
         progress.samples,
     )
 

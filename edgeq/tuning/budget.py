@@ -1,13 +1,14 @@
 """Keeping a budget: the smallest set of layers left float with which the metric holds.
 
-Trials are full runs over evaluation data, so they are few: the ladder of best bargains (see
-:mod:`edgeq.tuning.moves`) is climbed in doubling strides until a rung holds, and the stride is
-halved back to the first one that does; then the dearest layers are put back where the budget
-holds without them.
+Trials are full runs over evaluation data, so they are few: on the ladder of best bargains (see
+:mod:`edgeq.tuning.moves`) each one tells where to look next, as a score falls by about what the
+amplitude of the noise is; then what is left of the ladder is halved. In the end the dearest layers
+are put back where the budget holds without them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _REASON = "int8 costs accuracy here: the budget does not hold with it"
 _DEAREST = 3
 """Layers that are tried back in integers at the end."""
+
+_GUESSES = 3
+"""Trials that are placed by what the last one lost; after that the ladder is halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def keep_budget(
     evaluate: Callable[[Candidate], Score],
     holds: Callable[[Candidate, Score], bool],
     limits: Limits,
+    allowed: Callable[[float], float],
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> BudgetSearch:
     """Find the candidate that gives up least and keeps the budget.
@@ -80,9 +85,10 @@ def keep_budget(
         evaluate: Runs a candidate over the evaluation data.
         holds: Whether a candidate with such a score is within the budget.
         limits: How long to search.
+        allowed: The largest loss for a score of the original.
         progress: Told the trials done and the most there can be.
     """
-    search = _Search(workshop, start, evaluate, holds, limits, progress)
+    search = _Search(workshop, start, evaluate, holds, limits, allowed, progress)
     if not search.tries(Standing()) and search.may_go_on():
         plain = search.plain = uncoupled(workshop, start)
         known = prices()
@@ -102,6 +108,7 @@ class _Search:
     evaluate: Callable[[Candidate], Score]
     holds: Callable[[Candidate, Score], bool]
     limits: Limits
+    allowed: Callable[[float], float]
     progress: Callable[[int, int | None], None]
     trials: list[BudgetTrial] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
@@ -140,22 +147,35 @@ class _Search:
 
     def climb(self, rungs: Sequence[Standing]) -> Standing | None:
         """The lowest rung that holds, as far as trials allow; None if none was found."""
-        below, above, stride = -1, None, 1
-        while rungs and self.may_go_on() and above is None:
-            place = min(below + stride, len(rungs) - 1)
-            if self.tries(rungs[place]):
-                above = place
-            elif place == len(rungs) - 1:
-                return None
-            else:
-                below, stride = place, stride * 2
-        while above is not None and above - below > 1 and self.may_go_on():
+        below, above, last = -1, len(rungs), Standing()
+        guesses = 0
+        while above - below > 1 and self.may_go_on():
             place = (below + above) // 2
-            if self.tries(rungs[place]):
+            if guesses < _GUESSES:
+                place = self._promising(rungs, last, below, above)
+                guesses += 1
+            last = rungs[place]
+            if self.tries(last):
                 above = place
             else:
                 below = place
-        return None if above is None else rungs[above]
+        return rungs[above] if above < len(rungs) else None
+
+    def _promising(self, rungs: Sequence[Standing], last: Standing, below: int, above: int) -> int:
+        """The lowest rung between two that should hold by what was lost with ``last``."""
+        score = self.trials[-1].score
+        allowed = self.allowed(score.fp32)
+
+        def amplitude(rung: Standing) -> float:
+            return math.sqrt(max(1.0 - rung.freed, 0.0))
+
+        places = range(below + 1, above)
+        holding = (
+            place
+            for place in places
+            if score.drop * amplitude(rungs[place]) <= allowed * amplitude(last)
+        )
+        return next(holding, places[-1])
 
     def put_back(
         self,

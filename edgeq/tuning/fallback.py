@@ -128,7 +128,8 @@ def _climb(
     goal_db: float,
 ) -> Candidate:
     """The candidate that gained most for its price; the one given if none did."""
-    rungs = tuple(moves_of(workshop, start, prices).ladder(RESCUE_SHARE))
+    most = RESCUE_SHARE if start_db < RESCUE_DB else FLOAT_SHARE
+    rungs = tuple(moves_of(workshop, start, prices).ladder(most))
     best, best_db, profit_db = start, start_db, _GAIN_DB
     standing = Standing()
     for _ in range(_ATTEMPTS):

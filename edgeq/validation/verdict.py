@@ -35,6 +35,11 @@ class Thresholds:
     max_drop: float | None = None
     relative_drop: bool = False
 
+    def allowed_drop(self, fp32: float) -> float:
+        """The largest loss of the task metric, in its own unit, for a score of the original."""
+        most = 0.0 if self.max_drop is None else self.max_drop
+        return most * abs(fp32) if self.relative_drop else most
+
 
 DEFAULT = Thresholds(min_sqnr=10.0, min_cosine=0.95)
 """Below these a default run has failed: the outputs are no longer those of the model."""
@@ -102,7 +107,7 @@ def judge(
         if best < thresholds.min_speedup:
             failures.append(f"speed-up {best:.2f} is below {thresholds.min_speedup:g}")
     if thresholds.max_drop is not None and score is not None:
-        failures += _drop_failures(thresholds.max_drop, thresholds.relative_drop, score)
+        failures += _drop_failures(thresholds.allowed_drop(score.fp32), score)
     return Verdict(tuple(failures))
 
 
@@ -121,8 +126,7 @@ def _closeness_failures(name: str, closeness: Fidelity, thresholds: Thresholds) 
         yield f"output {name!r}: top-1 agreement {agreement:.4f} is below {wanted:g}"
 
 
-def _drop_failures(max_drop: float, relative: bool, score: Score) -> Iterator[str]:
-    allowed = max_drop * abs(score.fp32) if relative else max_drop
+def _drop_failures(allowed: float, score: Score) -> Iterator[str]:
     # 0.90 - 0.88 is a little more than 0.02 in binary.
     if score.drop > allowed + _ROUNDING * max(1.0, abs(score.fp32)):
         yield (

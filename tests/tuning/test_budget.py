@@ -63,10 +63,12 @@ def searched(monkeypatch):
     """Search where the layers named in ``needed`` have to be float for a score of 0.9."""
     monkeypatch.setattr(budget, "moves_of", lambda workshop, start, prices: Ladder())
 
-    def run(needed, **limits):
+    def run(needed, allowed=0.0, lose=None, **limits):
+        def linear(left):
+            return 0.01 * len(set(needed) - set(left))
+
         def score(candidate):
-            lost = set(needed) - set(candidate.choice.excluded)
-            return Score("top1", 0.9, 0.9 - 0.01 * len(lost))
+            return Score("top1", 0.9, 0.9 - (lose or linear)(candidate.choice.excluded))
 
         def prices():
             if not needed:
@@ -75,8 +77,9 @@ def searched(monkeypatch):
 
         start = Built(Choice(("minmax",)))
         return keep_budget(
-            Shop(), start, prices, score, lambda _, s: s.drop <= 0.0, Limits(**limits)
-        )
+            Shop(), start, prices, score, lambda _, s: s.drop <= allowed, Limits(**limits),
+            lambda fp32: allowed,
+        )  # fmt: skip
 
     return run
 
@@ -96,6 +99,16 @@ def test_the_lowest_rung_that_holds_is_found(searched):
     assert len(found.trials) <= 8
 
 
+def test_a_score_that_falls_with_the_amplitude_of_the_noise_is_foreseen(searched):
+    def lose(left):
+        return 0.05 * (1 - len(left) / 20) ** 0.5
+
+    found = searched(LAYERS, allowed=0.0401, lose=lose, trials=20)
+    # 0.05 with nothing left float, 0.0403 with 7 layers, 0.0387 with 8.
+    assert [trial.excluded for trial in found.trials[:3]] == [0, 8, 7]
+    assert found.chosen.excluded == 8
+
+
 def test_a_layer_that_is_not_needed_is_put_back(searched):
     found = searched((LAYERS[1],), trials=20)
     assert tuple(found.best.choice.excluded) == (LAYERS[1],)
@@ -110,7 +123,7 @@ def test_a_budget_that_cannot_be_kept_is_said_to_be_so_with_the_best_that_was_fo
 
 
 def test_trials_and_time_are_bounded(searched):
-    few = searched((LAYERS[10],), trials=2)
+    few = searched((LAYERS[10], "elsewhere"), trials=2)
     assert len(few.trials) == 2
     assert "no more trials were allowed" in few.reason
     assert len(searched((LAYERS[10],), seconds=0.0).trials) == 1
