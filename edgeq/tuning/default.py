@@ -96,12 +96,17 @@ def search(
     if len(calibrators) > 1 and best.ranges:
         who = "value by value" if len(best.choice.calibrators) > 1 else best.choice.calibrators[0]
         notes.append(f"Ranges were chosen {who}: {best.typical_db:.1f} dB was the closest measured")
-    # Before layers are rounded, which takes long and would have to be done in every form.
+    # Before layers are rounded, which takes long and would have to be done in every form; but with
+    # biases corrected, for the same reason as ranges.
     with part("pairs"):
-        settled, said = settle_pairs(workshop, best)
+        judged, said = settle_pairs(workshop, corrected or best)
+        if judged.choice.pairs is not best.choice.pairs:
+            corrected = None if corrected is None else judged
+            plain = replace(best.choice, pairs=judged.choice.pairs)
+            best = judged if corrected is None else workshop.build(plain)
     notes += [said] if said else []
     with part("recovery steps"):
-        best, trials = recover(workshop, settled, corrected if settled is best else None)
+        best, trials = recover(workshop, best, corrected)
     if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
         with part("layers left float"):
             found = leave_float(workshop, best, prices, GOAL_DB)

@@ -10,6 +10,7 @@ import pytest
 from edgeq.calibration.collector import collect
 from edgeq.graph import loader
 from edgeq.quantization.annotate import annotate
+from edgeq.quantization.pairs import PairForm
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
@@ -247,6 +248,29 @@ def test_steps_are_judged_on_samples_that_they_have_not_seen_and_learn_from_them
     assert result.best.typical_db > judged.typical_db
     (note,) = [note for note in result.notes if "learned anew from 8 samples" in note]
     assert f"{judged.typical_db:.1f} dB" in note
+
+
+def test_forms_of_weights_are_compared_with_biases_corrected(monkeypatch):
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    compared = []
+
+    def narrowed(shop, candidate):
+        compared.append(candidate.choice)
+        return shop.build(replace(candidate.choice, pairs=PairForm.NARROW)), None
+
+    monkeypatch.setattr(default, "settle_pairs", narrowed)
+    model = graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,8,6,6] z) {
+          [a] y = Conv(x, w, b) [c] z = Conv(y, w, b) }""",
+        w=graphs.numbers(0, 8, 8, 1, 1),
+        b=graphs.numbers(1, 8),
+    )
+    shop = workshop(model, graphs.feeds(model, 4), "auto")
+    result = search(shop, tuple(calibrators_for("auto")), {}, falls_back=False)
+    assert [choice.steps for choice in compared] == [{"bias"}]
+    assert result.best.choice.pairs is PairForm.NARROW
+    plain = shop.build(replace(result.best.choice, steps=frozenset()))
+    assert result.steps[0].before_db in (plain.typical_db, plain.sqnr_db)
 
 
 def test_a_step_that_is_skipped_is_nowhere_in_the_result():
