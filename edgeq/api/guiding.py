@@ -12,6 +12,7 @@ from edgeq.api.decoding import decode
 from edgeq.api.grounding import load
 from edgeq.api.quantizing import quantize
 from edgeq.api.stages import environment, peak_rss_mb
+from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import EdgeqError, ValidationFailed
 from edgeq.graph.cache_ports import cache_ports
 from edgeq.progress import Silent
@@ -140,16 +141,18 @@ def guide(
     loaded = load(model)
     language, cached = _is_language(loaded.model), bool(_ports(loaded.model))
     subject = Subject(language, cached, calibration_data is not None, max_drop)
+    data = (_held(evaluation_data), _held(calibration_data))
+    metric = metric or ("perplexity" if language else None)
+    told = {"metric": metric, "tokenizer": tokenizer, "window": window}
     walk = _Walk(
         model,
         loaded,
         subject,
-        _held(evaluation_data),
-        _held(calibration_data),
-        metric or ("perplexity" if language else None),
-        context,
-        {"tokenizer": tokenizer, "window": window, "threads": threads, "progress": progress},
+        with_tokenizer(data, model, tokenizer, window),
+        {"metric": metric, "threads": threads, "progress": progress},
         max_samples,
+        _command_of(loaded.path, data, {**told, "max-drop": max_drop}),
+        context,
     )
     climbed = walk.climb((progress or Silent()).samples)
     score = walk.score
@@ -182,29 +185,38 @@ def _is_language(model: ir.Model) -> bool:
 
 
 class _Walk:
-    """Makes and measures the models of a ladder."""
+    """Makes and measures the models of a ladder.
+
+    Args:
+        model: The model, as it was given.
+        loaded: The same, loaded.
+        subject: What the ladder depends on.
+        data: Samples to score on, and to learn from.
+        common: Arguments of every :func:`edgeq.quantize`.
+        max_samples: Samples to learn from at most.
+        command: What makes a rung, on the command line.
+        context: Tokens behind which a language model is timed.
+    """
 
     def __init__(
         self,
         model: object,
         loaded: LoadedModel,
         subject: Subject,
-        evaluation: object,
-        calibration: object,
-        metric: str | None,
-        context: int,
+        data: tuple[object, ...],
         common: dict[str, Any],
         max_samples: int | None,
+        command: Callable[[Rung], str],
+        context: int,
     ) -> None:
         self._model = model
         self._loaded = loaded
         self._subject = subject
-        self._evaluation = evaluation
-        self._calibration = calibration
-        self._metric = metric
-        self._context = context
+        self._evaluation, self._calibration = data
         self._common = common
-        self._max_samples = max_samples
+        self._max_samples = None if self._calibration is None else max_samples
+        self._command = command
+        self._context = context
         self.notes: list[str] = []
         self.score: Score | None = None
         self._original: Climbed | None = None
@@ -225,17 +237,10 @@ class _Walk:
         return tuple(made) if self._original is None else (self._original, *made)
 
     def _made(self, rung: Rung) -> Climbed | None:
-        options: dict[str, Any] = {**self._common, **rung.options}
-        if self._calibration is not None:
-            options["max_samples"] = self._max_samples
-        texts = any(str(d).endswith(".txt") for d in (self._evaluation, self._calibration))
-        if not texts:
-            options.pop("tokenizer")
-            options.pop("window")
         try:
             result = quantize(
-                self._model, self._calibration, scheme=rung.scheme,
-                evaluation_data=self._evaluation, metric=self._metric, **options,
+                self._model, self._calibration, scheme=rung.scheme, max_samples=self._max_samples,
+                evaluation_data=self._evaluation, **self._common, **rung.options,
             )  # fmt: skip
         except EdgeqError as error:
             self.notes.append(f"{rung.name} was left out: {error.what}")
@@ -281,21 +286,23 @@ class _Walk:
         first = result.report.latency[0]
         return first.fp32.median_ms / first.speedup, first.fp32.median_ms
 
-    def _command(self, rung: Rung) -> str:
-        """What makes the model again, held against the budget; empty for objects in memory."""
-        path = self._loaded.path
-        data = [("--calib", self._calibration), ("--eval", self._evaluation)]
-        known = [(flag, value) for flag, value in data if value is not None]
-        if path is None or not all(isinstance(value, str | PathLike) for _, value in known):
+
+def _command_of(
+    path: Path | None, data: tuple[object, object], flags: dict[str, object]
+) -> Callable[[Rung], str]:
+    """What makes a rung again, held against the budget; empty for objects in memory."""
+    evaluation, calibration = data
+    named = {"calib": calibration, "eval": evaluation}
+    given = {name: value for name, value in (named | flags).items() if value is not None}
+    in_files = all(isinstance(d, str | PathLike) for d in data if d is not None)
+
+    def command(rung: Rung) -> str:
+        if path is None or not in_files:
             return ""
         words = ["edgeq", "quantize", str(path), "--scheme", rung.scheme, *rung.flags]
-        for flag, value in known:
-            words += [flag, str(value)]
-        if self._metric is not None:
-            words += ["--metric", self._metric]
-        for name in ("tokenizer", "window"):
-            if self._common[name] is not None:
-                words += [f"--{name}", str(self._common[name])]
-        if "--max-drop" not in words:
-            words += ["--max-drop", self._subject.max_drop]
+        for name, value in given.items():
+            if f"--{name}" not in words:
+                words += [f"--{name}", str(value)]
         return shlex.join(words)
+
+    return command

@@ -55,6 +55,16 @@ def test_it_runs_on_integers(in_int8):
     assert answer["present_value_1"].shape == (1, 2, 4, 8)
 
 
+def test_perplexity_with_the_cache_in_integers_is_that_of_floats(in_int8):
+    def text(dtype):
+        samples = [decoders.fed(30, seed=seed) for seed in range(20, 26)]
+        return [{n: a.astype(dtype) if "past_" in n else a for n, a in s.items()} for s in samples]
+
+    want = edgeq.evaluate(decoders.decoder(), text(np.float32), "perplexity#bits", threads=1)
+    got = edgeq.evaluate(in_int8.model, text(np.int8), "perplexity#bits", threads=1)
+    assert got.value == pytest.approx(want.value, rel=0.01)
+
+
 def test_attention_alone_is_fused_with_the_interface_as_it_was():
     made = quantized("float32")
     assert made.report.outputs["logits"].sqnr_db > 30
