@@ -141,11 +141,11 @@ def _report(
         cells = [_cell(found.get(tool), valid[name].get(tool, False)) for tool in (*tools, OURS)]
         if OURS in good:
             ours.append(good[OURS])
-            over_best += [] if best is None else [good[OURS] / best]
+            over_best.append(good[OURS] / (best or 1.0))
         rows.append([name, *cells, f"{best:.2f}" if best else "-"])
     print(table(["model", *tools, OURS, "best valid other"], rows))
     print(f"\ngeometric mean over fp32 {_mean(ours):.2f}, over the best valid other ", end="")
-    print(f"{_mean(over_best):.2f}; (in brackets: not valid)")
+    print(f"{_mean(over_best):.2f} (over fp32 where there is none); in brackets: not valid")
 
 
 def _cell(speedup: float | None, good: bool) -> str:
