@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.types import Array, FloatArray, Sample
+    from edgeq.types import Array, Sample
     from edgeq.weight_only.tables import Table
 
 _MEMORY: Final = 200_000_000
@@ -50,8 +50,7 @@ class InputMoments:
         self._order = list(dict.fromkeys(n for t in tables for n in self._names[t.name]))
         self._samples = samples
         self._threads = threads
-        self._sums: dict[str, FloatArray] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[str, SumOfSquares] = {}
 
     def of(self, table: Table) -> Moment | None:
         """What is multiplied by the table.
@@ -61,30 +60,26 @@ class InputMoments:
         names = self._names.get(table.name, ())
         if any(name not in self._sums for name in names):
             self._collect(names)
-        total = sum((self._sums[n].astype(np.float64) for n in names), np.zeros(()))
-        count = sum(self._counts[n] for n in names)
-        if not count or not np.isfinite(total).all():
-            return None
-        return Moment(np.asarray(total / count), count)
+        together = SumOfSquares(table.columns)
+        for name in names:
+            together.merge(self._sums[name])
+        return together.moment()
 
     def _collect(self, wanted: Iterable[str]) -> None:
         """One pass for the values wanted, and for those behind them that fit."""
         self._sums.clear()
-        self._counts.clear()
         for name in self._pass(list(wanted)):
-            columns = self._columns[name]
-            self._sums[name] = np.zeros((columns, columns), np.float32)
-            self._counts[name] = 0
+            self._sums[name] = SumOfSquares(self._columns[name])
         exposed = expose(self._model, list(self._sums), keep_outputs=False)
         session = None
         if exposed.outputs:
             session = Session(exposed.model, SessionConfig(self._threads), what="the model")
         for sample in self._samples:
             results = {} if session is None else session.run(sample)
-            for name in self._sums:
+            for name, total in self._sums.items():
                 seen = results.get(exposed.outputs.get(name, ""), sample.get(name))
                 if seen is not None:
-                    self._add(name, seen)
+                    total.add(seen)
 
     def _pass(self, wanted: list[str]) -> Iterator[str]:
         yield from wanted
@@ -96,30 +91,34 @@ class InputMoments:
                 return
             yield name
 
-    def _add(self, name: str, seen: Array) -> None:
-        columns = self._columns[name]
-        rows = np.ascontiguousarray(seen, np.float32).reshape(-1, columns)
-        self._sums[name] += rows.T @ rows
-        self._counts[name] += rows.shape[0]
 
-
-def moment_of(arrays: Iterable[Array], columns: int) -> Moment | None:
-    """The second moment of rows.
-
-    None where there is no row, or one is not finite.
+class SumOfSquares:
+    """The sum of ``x x'`` over inputs ``x``.
 
     Args:
-        arrays: Of shape [..., columns].
-        columns: Their last axis.
+        columns: Numbers in an input.
     """
-    total, count = np.zeros((columns, columns), np.float32), 0
-    for array in arrays:
-        rows = np.ascontiguousarray(array, np.float32).reshape(-1, columns)
-        total += rows.T @ rows
-        count += rows.shape[0]
-    if not count or not np.isfinite(total).all():
-        return None
-    return Moment(np.asarray(total, np.float64) / count, count)
+
+    def __init__(self, columns: int) -> None:
+        self._total = np.zeros((columns, columns), np.float32)
+        self._rows = 0
+
+    def add(self, inputs: Array) -> None:
+        """Add inputs of shape [..., columns]."""
+        rows = np.ascontiguousarray(inputs, np.float32).reshape(-1, len(self._total))
+        self._total += rows.T @ rows
+        self._rows += rows.shape[0]
+
+    def merge(self, other: SumOfSquares) -> None:
+        """Add what another sum holds."""
+        self._total += other._total
+        self._rows += other._rows
+
+    def moment(self) -> Moment | None:
+        """The mean; None where there was no input, or one that is not finite."""
+        if not self._rows or not np.isfinite(self._total).all():
+            return None
+        return Moment(np.asarray(self._total, np.float64) / self._rows, self._rows)
 
 
 def inputs_of(table: Table) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from edgeq.calibration.stepwise import Stepwise
 from edgeq.graph import rewire
 from edgeq.graph.walk import name_of, values
 from edgeq.runtime.session import SessionConfig
-from edgeq.weight_only.moments import InputMoments, inputs_of, moment_of
+from edgeq.weight_only.moments import InputMoments, SumOfSquares, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,8 +108,11 @@ class SequentialMoments:
 
     def _moment(self, name: str, columns: int) -> Moment | None:
         if name not in self._reached:
-            found = self._steps.advance([name])
-            self._reached[name] = moment_of((k[name] for k in found if name in k), columns)
+            total = SumOfSquares(columns)
+            for kept in self._steps.advance([name]):
+                if name in kept:
+                    total.add(kept[name])
+            self._reached[name] = total.moment()
             self._forget()
         return self._reached[name]
 
