@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
 
-PLANNED_SCHEMES = ("bf16", "fp8")
-"""Part of the command line's contract, and still to come."""
+PLANNED_SCHEMES = {"bf16": "bfloat16", "fp8": "float8"}
+"""Part of the command line's contract, and still to come; and what they would compute in."""
 
 _REMEDY = (
     "Give more typical samples, keep the worst layers of the report in float with --exclude, or "
@@ -250,7 +250,8 @@ def _check(request: _Request) -> None:
 def _check_scheme(scheme: str) -> None:
     if scheme in PLANNED_SCHEMES:
         raise UnsupportedError(
-            f"the scheme {scheme!r} does not exist yet",
+            f"the scheme {scheme!r} does not exist yet: onnxruntime's CPU provider multiplies no "
+            f"{PLANNED_SCHEMES[scheme]}, and edgeq hands over nothing that it has not run",
             where="--scheme",
             remedy=f"Use --scheme {', '.join(SCHEMES)}",
         )
