@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.passes.pipelines import Pipeline
-    from edgeq.quantization.caches import StoredCache
+    from edgeq.quantization.cache_forms import StoredCache
     from edgeq.types import FloatArray, Sample
 
 FLOAT: Final = "float32"
