@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeq.api.estimating import Estimates
     from edgeq.api.sensing import Sensitivity
     from edgeq.quantization.plan import NodeDecision
-    from edgeq.weight_only.outlook import MatrixOutlook
     from edgeq.weight_only.sizes import ModelSizes
 
 _FLOAT_NODES = 12
@@ -150,7 +149,9 @@ def _document(found: Inspection) -> dict[str, Any]:
         ],
         "notes": list(found.notes),
         **({} if found.sizes is None else {"sizes": _sizes_document(found.sizes)}),
-        **({} if found.weights is None else {"weights": _outlook_document(found.weights)}),
+        **(
+            {} if found.weights is None else {"weights": [each.to_dict() for each in found.weights]}
+        ),
         **({} if found.estimates is None else {"estimate": _estimated(found.estimates)}),
         **({} if found.sensitivity is None else _measured(found.sensitivity)),
     }
@@ -224,21 +225,6 @@ def _view(found: Inspection) -> list[RenderableType]:
     if found.notes:
         parts += [Text(), *(plain(f"note: {note}", "dim") for note in found.notes)]
     return parts
-
-
-def _outlook_document(found: tuple[MatrixOutlook, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": each.name,
-            "nodes": list(each.nodes),
-            "shape": [each.rows, each.columns],
-            "kurtosis": round(each.kurtosis, 3),
-            "sqnr_db": {name: round(db, 2) for name, db in each.sqnr_db.items()},
-            "behind_normal_db": {name: round(db, 2) for name, db in each.behind_db.items()},
-            "suffers": list(each.suffers),
-        }
-        for each in found
-    ]
 
 
 def _sizes_document(found: ModelSizes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -65,6 +65,18 @@ class MatrixOutlook:
     def suffers(self) -> tuple[str, ...]:
         """The schemes at which it loses clearly more than weights without outliers do."""
         return tuple(name for name, behind in self.behind_db.items() if behind >= _WORSE_DB)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, ready for JSON."""
+        return {
+            "name": self.name,
+            "nodes": list(self.nodes),
+            "shape": [self.rows, self.columns],
+            "kurtosis": round(self.kurtosis, 3),
+            "sqnr_db": {name: round(db, 2) for name, db in self.sqnr_db.items()},
+            "behind_normal_db": {name: round(db, 2) for name, db in self.behind_db.items()},
+            "suffers": list(self.suffers),
+        }
 
 
 def weight_outlook(model: ir.Model) -> tuple[MatrixOutlook, ...]:
