@@ -9,8 +9,8 @@ with keys and values that are ``Concat(input, new)``, an output of the model, an
 repeated. The mask is handed over as it is (``attention_bias``, ``causal = 0``), so that nothing has
 to be known about it; rotations of queries and keys stay in front. onnxruntime's own optimizer
 (onnxruntime.transformers 1.31) leaves such a graph alone, whichever of its model types it is told:
-tried on the decoder of the tests. The pass is in no pipeline: the kernel
-takes several new tokens behind a filled cache for a batch of 1 only (onnxruntime 1.31,
+tried on the decoder of the tests. The pass is in no pipeline: the kernel takes several new tokens
+behind a filled cache for a batch of 1 only (onnxruntime 1.31,
 contrib_ops/cpu/bert/group_query_attention_helper.h), which the graph does not mind.
 """
 
