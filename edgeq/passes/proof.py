@@ -13,11 +13,11 @@ from edgeq.graph.check import disorder
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import onnx_ir as ir
 
-    from edgeq.types import Array, Sample
+    from edgeq.types import Array, FloatArray, Sample
 
 TOLERANCE = 2e-4
 """Largest difference allowed, relative to the largest magnitude of the output: a hundred times what
@@ -48,6 +48,9 @@ _STEP = 2.0**-25
 """Distance of float32 numbers below 1/2. onnxruntime computes Sigmoid as 1/2 plus something
 (core/mlas/lib/logistic.cpp): answers near 0 are a few such steps, which inputs nudged in their last
 bits may leave as they are while another order of additions does not."""
+
+_PIECE = 1 << 18
+"""Numbers that are compared at a time."""
 
 _STEPS = 8 * _STEP
 """How far answers that are whole steps may be apart by rounding alone."""
@@ -228,13 +231,23 @@ def _has_signal(array: Array) -> bool:
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         return not isinstance(array, np.ndarray) or bool(np.any(array != 0))
     rounding = _STEPS / _STEADY if _in_steps(array) else 0.0
-    return bool(np.any(~(np.abs(array) <= rounding)))
+    return any(bool(np.any(~(np.abs(piece) <= rounding))) for piece in _pieces(array))
 
 
 def _in_steps(array: Array) -> bool:
     """Whether every number is a few whole steps, as of a difference of numbers around 1/2."""
-    finite = array[np.isfinite(array)].astype(np.float64) / _STEP
-    return bool(np.all(finite == np.round(finite)))
+    for piece in _pieces(array):
+        steps = piece[np.isfinite(piece)] / _STEP
+        if not np.all(steps == np.round(steps)):
+            return False
+    return True
+
+
+def _pieces(array: Array) -> Iterator[FloatArray]:
+    """An array's numbers as float64, in pieces: of logits, each copy takes 50 MB a sample."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        yield flat[start : start + _PIECE].astype(np.float64)
 
 
 def _moved(session: Session, run: _Run, seed: int) -> dict[str, float | str]:
@@ -296,17 +309,16 @@ def difference(wanted: Array, got: Array) -> float | str:
         return f"{got.dtype}{list(got.shape)} instead of {wanted.dtype}{list(wanted.shape)}"
     if not np.issubdtype(wanted.dtype, np.floating):
         return 0.0 if np.array_equal(wanted, got) else "other numbers"
-    a, b = wanted.astype(np.float64), got.astype(np.float64)
-    finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)):
-        return "infinite or undefined numbers in other places"
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return "other infinite numbers"
-    if not finite.any():
-        return 0.0
-    scale = float(np.abs(a[finite]).max())
-    apart = float(np.abs(a[finite] - b[finite]).max())
-    if apart <= _STEPS and (_in_steps(a) or _in_steps(b)):
+    scale = apart = 0.0
+    for a, b in zip(_pieces(wanted), _pieces(got), strict=True):
+        finite = np.isfinite(a)
+        if not np.array_equal(finite, np.isfinite(b)):
+            return "infinite or undefined numbers in other places"
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return "other infinite numbers"
+        scale = max(scale, float(np.abs(a[finite]).max(initial=0.0)))
+        apart = max(apart, float(np.abs(a[finite] - b[finite]).max(initial=0.0)))
+    if apart <= _STEPS and (_in_steps(wanted) or _in_steps(got)):
         return 0.0
     return apart / scale if scale > 0 else apart
 
