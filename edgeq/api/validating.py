@@ -19,6 +19,7 @@ from edgeq.api.results import ValidationResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.calibration.kept import KeptSamples
 from edgeq.calibration.sources import open_source
+from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
 from edgeq.graph.interface import Interface, require_comparable
@@ -27,6 +28,7 @@ from edgeq.metrics.named import load_metric
 from edgeq.metrics.relative import relative_metric
 from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
+from edgeq.quantization.caches import stored_caches, with_float_caches
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
@@ -38,6 +40,7 @@ from edgeq.validation.verdict import DEFAULT, Score, Thresholds, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -61,6 +64,8 @@ def validate(
     *,
     thresholds: Thresholds | None = None,
     metric: str | None = None,
+    tokenizer: str | Path | None = None,
+    window: int | None = None,
     max_samples: int | None = None,
     threads: int = 0,
     explain: bool = False,
@@ -72,10 +77,14 @@ def validate(
 
     Args:
         reference: The model that is right by definition; anything :func:`edgeq.quantize` takes.
-        candidate: The model that is judged.
+        candidate: The model that is judged. Caches that it takes in integers where the reference
+            takes floats are converted.
         data: Samples, as for calibration; with labels where a metric is given.
         thresholds: What the candidate has to reach; 10 dB SQNR and a cosine of 0.95 when None.
         metric: Name or reference of a task metric.
+        tokenizer: File that turns text into tokens, where the data is a text file; None for
+            ``tokenizer.json`` beside the reference.
+        window: Tokens of a sample of text.
         max_samples: Samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         explain: Whether to compare layer by layer and to look for what costs accuracy. Layers
@@ -108,11 +117,13 @@ def validate(
     stages = Stages(listener)
     with stages.stage("load"):
         left, right = loader.load(reference), loader.load(candidate)
+        (data,) = with_tokenizer((data,), reference, tokenizer, window)
         source = open_source(data, input_specs(left.model), max_samples=max_samples)
     require_comparable(Interface.of(left.model), Interface.of(right.model))
     kept = KeptSamples(limit=_LATENCY_SAMPLES)
     watched = _watched(source, kept, listener)
-    pair = _Pair(left.model, right.model, threads, explain=explain)
+    judged = _fed_alike(left.model, right.model, device)
+    pair = _Pair(left.model, judged, threads, explain=explain)
     found = _measure(pair, source, watched, kept, metric, stages)
     verdict = judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric)
     there = None
@@ -123,6 +134,25 @@ def validate(
     notes = (f"Compared on {source.description}", *source.assumptions, found.diagnosis.note)
     report = _report(left, right, kept.seen, found, verdict, (*notes, *_told(there)), stages)
     return ValidationResult(report, there)
+
+
+def _fed_alike(reference: ir.Model, candidate: ir.Model, device: str | None) -> ir.Model:
+    """The candidate, with float caches at its interface where the reference has such.
+
+    Raises:
+        RecipeError: It shall run on a device, which gets the file as it is.
+    """
+    floats = {port.name for port in Interface.of(reference).inputs if port.dtype == "FLOAT"}
+    stored = [cache for cache in stored_caches(candidate) if cache.past in floats]
+    if not stored:
+        return candidate
+    if device is not None:
+        raise RecipeError(
+            "the samples of the reference hold float caches, and the candidate takes integers",
+            where="--device",
+            remedy="Pack the candidate with samples of its own: edgeq pack CANDIDATE --data DATA",
+        )
+    return with_float_caches(candidate, stored)
 
 
 def _told(there: OnDevice | None) -> Iterator[str]:

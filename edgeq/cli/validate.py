@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     metavar="X",
     help="Time of REFERENCE / time of CANDIDATE.",
 )
+@options.tokenizer_option
+@options.window_option
 @options.max_samples_option
 @options.threads_option
 @click.option(
@@ -72,6 +74,8 @@ def validate(
     reference: Path,
     candidate: Path,
     data: str,
+    tokenizer: Path | None,
+    window: int | None,
     max_samples: int | None,
     threads: int,
     metric: str | None,
@@ -100,6 +104,8 @@ def validate(
             data,
             thresholds=thresholds,
             metric=metric,
+            tokenizer=tokenizer,
+            window=window,
             max_samples=max_samples,
             threads=threads,
             explain=verbose,

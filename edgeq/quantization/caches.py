@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import UnsupportedError
-from edgeq.graph import rewire
+from edgeq.graph import constants, rewire
 from edgeq.graph.walk import is_op, name_of
 from edgeq.passes import edits
 from edgeq.passes.fuse_cached_attention import DOMAIN, OPERATOR
@@ -227,6 +227,32 @@ def _store_beside(cache: Cache, made: StoredCache, names: rewire.Names) -> None:
     rewire.hand_over_output(cache.present, integers)
     for value in (past, integers):
         _retype(value, made)
+
+
+def stored_caches(model: ir.Model) -> tuple[StoredCache, ...]:
+    """The caches of integers that GroupQueryAttention reads from inputs of a model."""
+    return tuple(
+        StoredCache(cache.name, name_of(cache.present), scale, bits, fused=True)
+        for node in model.graph
+        if node.domain == DOMAIN and node.op_type == OPERATOR
+        for cache in _of(node)
+        if (bits := node.attributes.get_int("kv_cache_bit_width", 0)) in BITS.values()
+        and (scale := _scale_of(cache, bits)) is not None
+    )
+
+
+def _scale_of(cache: Cache, bits: int) -> FloatArray | None:
+    """Its scales [heads, channels]; None where the input is float or they are computed."""
+    place = _KEY_SCALES if cache.place == _KEYS else _VALUE_SCALES
+    value = cache.node.inputs[place] if place < len(cache.node.inputs) else None
+    scale = constants.array(value)
+    integers = cache.past.dtype in (ir.DataType.INT8, ir.DataType.UINT8)
+    if scale is None or not integers or not cache.past.is_graph_input():
+        return None
+    heads, width = cache.sizes
+    found: FloatArray = np.empty((heads, width * 8 // bits), np.float32)
+    found[:] = scale if scale.size == 1 else scale.reshape(found.shape)
+    return found
 
 
 def with_float_caches(model: ir.Model, stored: Sequence[StoredCache]) -> ir.Model:

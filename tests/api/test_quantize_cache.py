@@ -10,6 +10,7 @@ import edgeq
 from edgeq.errors import RecipeError, UnsupportedError
 from edgeq.graph import walk
 from edgeq.runtime.session import Session
+from edgeq.validation.verdict import Thresholds
 
 SAMPLES = [decoders.fed(20, 6, seed=seed) for seed in range(6)]
 
@@ -96,3 +97,18 @@ def test_a_model_without_a_cache_is_told_what_to_export():
     samples = [{"input_ids": np.arange(8)[None]}]
     with pytest.raises(UnsupportedError, match="past_key_values"):
         edgeq.quantize(model, samples, scheme="w8", kv_cache="int8")
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_validating_feeds_the_result_like_its_original(form):
+    made = quantized(form, validate=False)
+    asked = Thresholds(min_sqnr=5.0)
+    found = edgeq.validate(decoders.decoder(), made.model, SAMPLES, thresholds=asked, threads=1)
+    want, got = made.report.outputs["logits"], found.report.outputs["logits"]
+    assert found.passed
+    assert got.sqnr_db == pytest.approx(want.sqnr_db, abs=0.01)
+
+
+def test_a_device_gets_the_file_as_it_is(in_int8):
+    with pytest.raises(RecipeError, match="float caches"):
+        edgeq.validate(decoders.decoder(), in_int8.model, SAMPLES, device="qemu://arm64")
