@@ -143,7 +143,9 @@ def guide(
     subject = Subject(language, cached, calibration_data is not None, max_drop)
     data = (_held(evaluation_data), _held(calibration_data))
     metric = metric or ("perplexity" if language else None)
-    told = {"metric": metric, "tokenizer": tokenizer, "window": window}
+    told: dict[str, object] = {"metric": metric, "tokenizer": tokenizer, "window": window}
+    if calibration_data is not None:
+        told["max-samples"] = max_samples
     walk = _Walk(
         model,
         loaded,

@@ -28,7 +28,7 @@ def render(found: Mapping[str, Any]) -> RenderableType:
 
 def _models(found: Mapping[str, Any]) -> RenderableType:
     timed = "tokens/s" if found["context"] else "ms"
-    numbers = ("score", timed, "faster", "size", "cache")
+    numbers = ("score", timed, "faster", "size", *(("cache",) if found["context"] else ()))
     made = table("Models, in the order they were tried", "", "model", *numbers, "", numbers=numbers)
     for row in found["models"]:
         ratio, spent = row["time_ratio"], row["milliseconds"]
@@ -40,7 +40,7 @@ def _models(found: Mapping[str, Any]) -> RenderableType:
             "" if spent is None else f"{1e3 / spent if found['context'] else spent:.3g}",
             "" if not ratio else f"{1 / ratio:.2f}",
             file_size(row["size_bytes"]),
-            file_size(row["cache_bytes"]) if found["context"] else "",
+            *((file_size(row["cache_bytes"]),) if found["context"] else ()),
             plain(row["reason"] or ""),
             style="" if row["holds"] else "dim",
         )

@@ -23,7 +23,7 @@ def decoder(work):
 def test_a_language_model_ends_with_a_command_that_works(run, decoder):
     told = run(
         "guide", "decoder.onnx", "--eval", "eval", "--calib", "calib", "--max-drop", "20%",
-        "--context", 16, "--threads", 1, "--json",
+        "--context", 16, "--threads", 1, "--max-samples", 4, "--json",
     )  # fmt: skip
     assert told.exit_code == 0, (told.stdout, told.stderr)
     found = json.loads(told.stdout)
@@ -35,6 +35,7 @@ def test_a_language_model_ends_with_a_command_that_works(run, decoder):
     assert stored["cache_bytes"] * 4 == original["cache_bytes"]
     words = shlex.split(found["command"])
     assert words[:2] == ["edgeq", "quantize"]
+    assert words[words.index("--max-samples") + 1] == "4"
     again = run(*words[1:], "-o", "small.onnx", "--threads", 1)
     assert again.exit_code == 0, again.stderr
     assert (decoder / "small.onnx").is_file()
@@ -45,6 +46,7 @@ def test_the_table_names_every_model_and_the_command(run, net, calib, eval_data)
     assert told.exit_code == 0, (told.stdout, told.stderr)
     assert "int8" in told.stdout
     assert "Recommended:" in told.stdout
+    assert "cache" not in told.stdout
     assert "edgeq quantize" in told.stdout
 
 
