@@ -41,8 +41,12 @@ _LEAST_COLUMNS, _USUAL_COLUMNS, _MOST_COLUMNS = 1024, 2048, 4096
 _MOST_NUMBERS = 2**25
 """In the columns of a layer, unless it takes the least of them already."""
 
-_RIDGES = (0.05, 0.5, 5.0)
-_BELIEVED_BY_HALF = 1.0
+_RIDGES = (0.05, 0.5, 5.0, 50.0)
+_BELIEVED_BY_HALF = (1.0, 10.0, 100.0)
+"""How few columns per input are believed how little: what half of the samples teach is judged on
+the other half. With the first for all layers, pictures unlike those learned from come out 3 dB
+worse on EfficientNet-Lite0."""
+
 _WORTH_FITTING = 0.98
 """Fitted weights have to take so much off the error on other samples, or they are let alone."""
 
@@ -133,7 +137,8 @@ def _rounded(
     # Reduced ranges are not exceeded either: no integer is larger than plain rounding's largest.
     grid = Grid(layer.grid_scale(), float(np.abs(plain).max(initial=0.0)))
     target = _target(matrix, half, moments)
-    integers = round_matrix(target, moments.shrunk(_BELIEVED_BY_HALF), grid, plain)
+    believed = _believed(matrix, target, half, grid, plain)
+    integers = round_matrix(target, moments.shrunk(believed), grid, plain)
     before = moments.errors(matrix, plain * grid.scale)
     after = moments.errors(matrix, integers * grid.scale)
     integers = np.where((after < before)[..., None], integers, plain)
@@ -155,6 +160,25 @@ def _moments(
         there = [half.centred(layer.matrix) for half in there]
         total = total.centred(layer.matrix)
     return (None if len(there) == 1 else (there[0], there[1])), total
+
+
+def _believed(
+    matrix: FloatArray,
+    target: FloatArray,
+    halves: tuple[Moments, Moments] | None,
+    grid: Grid,
+    plain: FloatArray,
+) -> float:
+    """How far to trust what the columns say of how inputs go together, by other samples."""
+    if halves is None:
+        return _BELIEVED_BY_HALF[-1]
+    learned, judged = halves
+
+    def error(believed: float) -> float:
+        integers = round_matrix(target, learned.shrunk(believed), grid, plain)
+        return float(judged.errors(matrix, integers * grid.scale).sum())
+
+    return min(_BELIEVED_BY_HALF, key=error)
 
 
 def _target(
