@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeq.types import Array, Sample
     from edgeq.weight_only.tables import Table
 
-_MEMORY: Final = 200_000_000
+_MEMORY: Final = 128_000_000
 """Bytes of moments that are collected in one pass over the samples; a larger one goes alone."""
 
 
