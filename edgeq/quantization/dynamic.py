@@ -54,12 +54,13 @@ def _product(node: ir.Node, entry: WeightEntry, stored: IntegerConstants) -> Non
     weight, source = _weight(node, entry)
     params = entry.params
     transposed_input = node.attributes.get_int("transA", 0) != 0
-    if node.attributes.get_int("transB", 0) != 0:
+    turned = node.attributes.get_int("transB", 0) != 0
+    if turned:
         weight = weight.T
         params = QuantParams(
             params.scale, params.zero_point, params.dtype, None if params.axis is None else 1
         )
-    integers = stored.integers(graph, source, weight, params)
+    integers = stored.integers(graph, source, weight, params, turned=turned)
     scale, zero_point = stored.numbers(graph, name_of(source), params)
     name, output = node_name(node), name_of(node.outputs[0])
     made: list[ir.Node] = []
@@ -107,8 +108,8 @@ def _lstm(node: ir.Node, entries: Sequence[WeightEntry], stored: IntegerConstant
     quantized: list[ir.Value | None] = []
     for entry in entries:
         weight, source = _weight(node, entry)
-        turned = np.ascontiguousarray(weight.transpose(0, 2, 1))
-        inputs[entry.edge.input] = stored.integers(graph, source, turned, _turned(entry.params))
+        data, params = np.ascontiguousarray(weight.transpose(0, 2, 1)), _turned(entry.params)
+        inputs[entry.edge.input] = stored.integers(graph, source, data, params, turned=True)
         quantized += _lstm_numbers(graph, name_of(source), entry.params, weight.shape, stored)
     new = ir.Node(
         _MICROSOFT,

@@ -29,6 +29,9 @@ PADDED = frozenset({"Conv"})
 _CHANNELS = 1
 """Axis of the channels, of the input and of the weight."""
 
+_PAD_INPUTS = 3
+"""Inputs of a Pad of all axes: data, pads, and the number that it pads with."""
+
 
 def channels_to_add(node: ir.Node, multiple: int) -> int:
     """Channels by which the input of a Conv misses a multiple; 0 where it cannot be padded.
@@ -111,9 +114,10 @@ def _padding_of(node: ir.Node) -> int:
     source = real.inputs[0] if real is not None and is_op(real, "DequantizeLinear") else None
     pad = None if source is None else source.producer()
     ends = constants.array(pad.inputs[1]) if pad is not None and is_op(pad, "Pad") else None
-    if ends is None or np.count_nonzero(ends) != 1:
+    # A file of another tool may pad single axes.
+    if ends is None or pad is None or len(pad.inputs) > _PAD_INPUTS or np.count_nonzero(ends) != 1:
         return 0
-    return int(ends[ends.size // 2 + _CHANNELS])
+    return max(int(ends[ends.size // 2 + _CHANNELS]), 0)
 
 
 def _read_unpadded(node: ir.Node, count: int, stored: IntegerConstants) -> None:

@@ -74,7 +74,7 @@ def refuse_unreachable(
     if not compute:
         raise UnsupportedError(
             "the model has no convolution, matrix product or recurrent layer to quantize",
-            remedy="Leave it float; --scheme fp16 would suit it, once edgeq has it",
+            remedy="Leave it float, or take --scheme fp16",
         )
     why = "; ".join(reason for reason, _ in reasons.most_common(2))
     nothing = f"none of its {len(compute)} compute nodes can run in int8 on target {target.name}"

@@ -55,10 +55,25 @@ class IntegerConstants:
         return node.outputs[0]
 
     def integers(
-        self, graph: ir.Graph, source: ir.Value, data: Array, params: QuantParams
+        self,
+        graph: ir.Graph,
+        source: ir.Value,
+        data: Array,
+        params: QuantParams,
+        *,
+        turned: bool = False,
     ) -> ir.Value:
-        """The integers of ``data`` as an initializer of ``graph``."""
-        key = ("integers", graph, source, data.shape, *_fingerprint(params))
+        """The integers of ``data`` as an initializer of ``graph``.
+
+        Args:
+            graph: Where they are read.
+            source: The constant that they stand for.
+            data: Its numbers.
+            params: What they are stored with.
+            turned: Whether axes of ``data`` have changed places, which neither shape nor scales
+                need tell.
+        """
+        key = ("integers", graph, source, data.shape, turned, *_fingerprint(params))
         if key not in self._made:
             name = self._names.value(f"{name_of(source)}_quantized")
             self._made[key] = rewire.add_initializer(graph, name, affine.quantize(data, params))

@@ -69,7 +69,8 @@ class FloatModels:
         self._learning = learning
         self._threads = threads
         base = prepared.clone()
-        notes = store_lookups(base, recipe)
+        # Elsewhere 8-bit integers without a Q/DQ pair may be no type of a tensor (TensorRT, QNN).
+        notes = store_lookups(base, recipe) if target.contrib_operators else ()
         seen = inherited(base, collection.statistics)
         self._made: dict[tuple[str, ...], FloatModel] = {
             (): FloatModel(base, seen, frozenset(collection.infinite), notes)

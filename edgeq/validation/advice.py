@@ -128,8 +128,8 @@ def _about_unseen(plan: QuantPlan | None) -> Iterator[str]:
 def _about_size(ratio: float) -> Iterator[str]:
     if ratio >= 1.0:
         yield (
-            f"The quantized model is {ratio:.2f} times as large as the original: constants that "
-            "float nodes share with integer ones are stored twice"
+            f"The quantized model is {ratio:.2f} times as large as the original: what the nodes "
+            "and scales of quantization take is more than its weights save"
         )
 
 

@@ -3,6 +3,7 @@
 import platform
 
 import graphs
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -30,6 +31,18 @@ def quantized(target, **more):
 @pytest.fixture(scope="module")
 def tensorrt():
     return quantized("tensorrt")
+
+
+@pytest.mark.parametrize(("target", "stored"), [("tensorrt", False), ("arm64", True)])
+def test_tables_are_stored_in_integers_where_those_need_no_pairs(target, stored):
+    text = (
+        "n (int64[1,3] places) => (float[1,3,4] z) { e = Gather(t, places) [a] z = MatMul(e, w) }"
+    )
+    weights = {"t": graphs.numbers(3, 1024, 64), "w": graphs.numbers(4, 64, 4)}
+    samples = [{"places": np.array([[n, n + 1, n + 2]])} for n in range(16)]
+    found = edgeq.quantize(graphs.proto(text, **weights), samples, target=target, threads=1)
+    table = next(v for v in found.model.graph.initializers.values() if v.shape == (1024, 64))
+    assert (table.dtype is ir.DataType.INT8) is stored
 
 
 def test_coverage_of_another_program_is_promised(tensorrt):

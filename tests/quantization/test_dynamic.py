@@ -87,6 +87,16 @@ def test_a_weight_that_two_products_read_either_way_is_stored_both_ways():
     assert found.sqnr() > 30
 
 
+def test_it_is_even_where_rows_and_columns_have_the_same_scales():
+    """Every row and every column of a circulant holds the same numbers."""
+    text = (
+        "n (float[2,4] x) => (float[2,4] z) { [a] y = MatMul(x, w) [b] z = Gemm<transB=1>(y, w) }"
+    )
+    numbers = graphs.numbers(0, 4)
+    model = graphs.build(text, w=np.stack([np.roll(numbers, place) for place in range(4)]))
+    assert graphs.quantize(model).sqnr() > 30
+
+
 def test_a_shared_weight_is_stored_once():
     text = "n (float[2,4] x) => (float[2,4] z) { [a] y = MatMul(x, w) [b] z = MatMul(y, w) }"
     found = graphs.quantize(graphs.build(text, w=graphs.numbers(0, 4, 4)))

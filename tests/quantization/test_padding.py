@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import graphs
 import numpy as np
+import onnx_ir as ir
 import pytest
 from graphs import OPTIMIZED, UNOPTIMIZED, UNPADDED, closeness
 from hypothesis import given, settings
@@ -94,6 +95,17 @@ def test_padding_can_be_taken_off_again():
     assert [n.op_type for n in found.graph] == [n.op_type for n in plain.model.graph]
     assert closeness(found, plain.model, padded.samples) > 190  # not a bit differs
     assert without_padding(plain.model) is plain.model
+
+
+def test_what_another_tool_pads_stays():
+    text = (
+        '<ir_version: 8, opset_import: ["": 18]> n (uint8[1,4,8,8] x) => (float[1,2,7,8] z)'
+        "<float s = {0.1}, int64[2] ends = {1, 0}, int64[1] axes = {3}, float[2,4,2,2] w = "
+        f"{{{', '.join(['0.5'] * 32)}}}> {{ p = Pad(x, ends, , axes) d = DequantizeLinear(p, s)"
+        " [c] z = Conv(d, w) }"
+    )
+    model = ir.from_onnx_text(text)
+    assert without_padding(model) is model
 
 
 def test_each_layer_is_compared_however_it_is_padded():
