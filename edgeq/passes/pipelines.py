@@ -153,7 +153,7 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     if target is None:
         return OPTIMIZE
     first: Pipeline = () if target.half_kernels else (lift_half,)
-    if target.maximum_opset is not None and target.maximum_opset >= NORMALIZATIONS:
+    if _has_normalizations(target):
         first = (*first, raise_opset)
     last: Pipeline = (split_prelu,) if "PRelu" in target.slow_operators else ()
     last = (*last, *_behind_quantization(target))
@@ -170,8 +170,14 @@ def for_quantizing(target: TargetProfile) -> Pipeline:
         target: What it shall run on.
     """
     slow = "PRelu" in target.slow_operators
+    first: Pipeline = (*_OPEN, raise_opset) if _has_normalizations(target) else ()
     kept = tuple(step for step in PREPARE if step is not split_prelu or slow)
-    return (*kept, recognize_hard_swish) if target.rows("HardSwish") else kept
+    last: Pipeline = (recognize_hard_swish,) if target.rows("HardSwish") else ()
+    return (*first, *kept, *last)
+
+
+def _has_normalizations(target: TargetProfile) -> bool:
+    return target.maximum_opset is not None and target.maximum_opset >= NORMALIZATIONS
 
 
 def for_finishing(target: TargetProfile) -> Pipeline:

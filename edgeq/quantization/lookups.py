@@ -7,6 +7,7 @@ gained in time; the file and the memory of the table shrink to a quarter.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 FEWEST: Final = 65_536
 """Numbers of a table below which three more nodes are not worth it."""
+
+NARROWEST: Final = 16
+"""Numbers of a row below which it is no embedding: coordinates want more than 8 bits."""
 
 _SPEC: Final = QuantSpec(QuantType.INT8, symmetric=True, axis=0)
 
@@ -66,7 +70,8 @@ def _looks_up(node: ir.Node, source: ir.Value) -> bool:
     tensor = constants.tensor(source)
     if tensor is None or tensor.dtype is not ir.DataType.FLOAT:
         return False
-    return len(tensor.shape) > 1 and tensor.size >= FEWEST
+    shape = tensor.shape.numpy()
+    return len(shape) > 1 and tensor.size >= FEWEST and math.prod(shape[1:]) >= NARROWEST
 
 
 def _is_only_looked_up(table: ir.Value) -> bool:

@@ -9,7 +9,7 @@ from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, macs
 from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.fitting import DYNAMIC_SHAPES
-from edgeq.quantization.plan import NodeForm
+from edgeq.quantization.plan import INTEGER_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,9 +67,10 @@ def refuse_unreachable(
     Raises:
         UnsupportedError: With the reasons, and another way.
     """
-    if any(d.form in (NodeForm.STATIC, NodeForm.DYNAMIC) for d in decisions.values()):
-        return
+    inside = {d.node for d in decisions.values() if d.form in INTEGER_FORMS}
     compute = [node_name(node) for node in nodes(model) if macs.is_compute(node)]
+    if inside.intersection(compute) or (inside and not compute):
+        return
     reasons = Counter(decisions[name].reason for name in compute if name in decisions)
     if not compute:
         raise UnsupportedError(

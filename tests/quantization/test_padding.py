@@ -27,7 +27,7 @@ from edgeq.targets.cpu import CPU, X86_AVX2
 from edgeq.validation.diagnosis import diagnose
 
 
-def image(channels=3, outputs=8, attributes="<pads=[1,1,1,1]>", weights=None, groups=1):
+def image(channels=3, outputs=16, attributes="<pads=[1,1,1,1]>", weights=None, groups=1):
     if weights is None:
         weights = graphs.numbers(3, outputs, channels // groups, 3, 3)
     head = f"n (float[1,{channels},9,9] x) => (float[1,{outputs},9,9] z)"
@@ -50,9 +50,9 @@ def test_padded_or_not_the_integers_are_the_same(channels, seed):
 
 
 def test_what_others_read_too_is_padded_for_the_convolution_alone():
-    head = "n (float[1,3,4,4] x) => (float[1,8,2,2] z, float[1,3,2,2] m)"
+    head = "n (float[1,3,4,4] x) => (float[1,16,2,2] z, float[1,3,2,2] m)"
     body = "[c] z = Conv(x, w) [d] m = Conv<group=3>(x, k)"
-    numbers = {"w": graphs.numbers(3, 8, 3, 3, 3), "k": graphs.numbers(4, 3, 1, 3, 3)}
+    numbers = {"w": graphs.numbers(3, 16, 3, 3, 3), "k": graphs.numbers(4, 3, 1, 3, 3)}
     found = graphs.quantize(graphs.build(f"{head} {{ {body} }}", **numbers))
     lines = graphs.show(found.model).splitlines()
     assert any("Pad(x_quantized, x_quantized_pads, x_zero_point)" in line for line in lines)
@@ -64,9 +64,36 @@ def test_what_others_read_too_is_padded_for_the_convolution_alone():
 @pytest.mark.parametrize(("channels", "groups"), [(6, 2), (6, 6), (8, 1)])
 def test_groups_and_whole_words_stay(channels, groups):
     attributes = f"<group={groups}, pads=[1,1,1,1]>"
-    found = graphs.quantize(image(channels, 12, attributes, groups=groups))
+    found = graphs.quantize(image(channels, 24, attributes, groups=groups))
     assert "Pad" not in found.executed()[0]
     assert not any(d.padded for d in found.plan.decisions)
+
+
+@pytest.mark.parametrize(("outputs", "taps"), [(1, (3, 3)), (8, (3, 3)), (16, (11, 11))])
+def test_where_products_with_zeros_cost_more_than_words_gain_nothing_is_padded(outputs, taps):
+    weights = graphs.numbers(3, outputs, 3, *taps)
+    pads = [size // 2 for size in taps] * 2
+    found = graphs.quantize(image(3, outputs, f"<pads={pads}>", weights))
+    assert not any(d.padded for d in found.plan.decisions)
+
+
+def test_layers_that_read_the_same_share_what_is_padded():
+    head = "n (float[1,3,9,9] x) => (float[1,16,9,9] y, float[1,16,9,9] z)"
+    body = "[c] y = Conv<pads=[1,1,1,1]>(x, w) [d] z = Conv<pads=[1,1,1,1]>(x, v)"
+    numbers = {"w": graphs.numbers(3, 16, 3, 3, 3), "v": graphs.numbers(4, 16, 3, 3, 3)}
+    found = graphs.quantize(graphs.build(f"{head} {{ {body} }}", **numbers))
+    assert found.executed()[0].count("Pad") == 1
+    assert found.sqnr() > 30
+    assert [n.op_type for n in without_padding(found.model).graph].count("Pad") == 0
+
+
+def test_what_another_tool_pads_with_other_numbers_is_left_alone():
+    found = graphs.quantize(image())
+    pads = next(v for name, v in found.model.graph.initializers.items() if name.endswith("_pads"))
+    pad = next(use.node for use in pads.uses())
+    constant = IntegerConstants(found.model).constant(found.model.graph, "seven", np.uint8(7))
+    pad.replace_input_with(2, constant)
+    assert without_padding(found.model) is found.model
 
 
 def test_a_convolution_left_float_is_not_padded():
@@ -77,8 +104,8 @@ def test_a_convolution_left_float_is_not_padded():
 def test_sums_of_two_products_are_those_of_the_padded_channels():
     """Without padding 100 lies beside -100 and beside 1; with it beside the other 100."""
     one = np.array([[1.0, -100.0, 1.0], [100.0, 100.0, -1.0]], np.float32)
-    weights = np.broadcast_to(one.reshape(2, 3, 1, 1), (2, 3, 3, 3)).copy()
-    found = graphs.quantize(image(weights=weights, outputs=2), target=X86_AVX2)
+    weights = np.tile(one.reshape(2, 3, 1, 1), (8, 1, 3, 3))
+    found = graphs.quantize(image(weights=weights, outputs=16), target=X86_AVX2)
     bounds = {name: r.bounds for name, r in found.ranges.items()}
     plan = resolve(found.original, found.annotations, bounds, pairs=PairForm.NARROW)
     assert [note.form for note in plan.pairs] == [PairForm.NARROW]

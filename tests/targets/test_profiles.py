@@ -105,6 +105,7 @@ def test_preparation_follows_from_facts(target):
     passes = set(flat(for_quantizing(target)))
     assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
     assert (recognize_hard_swish in passes) is bool(target.rows("HardSwish"))
+    assert (raise_opset in passes) is ((target.maximum_opset or 0) >= 17)
     if target.rows("HardSwish"):
         assert target.minimum_opset >= 14
 
