@@ -96,14 +96,26 @@ class Recipe:
             RecipeError: A pattern matches nothing; the nearest name is suggested.
         """
         known = list(nodes)
-        for pattern in (*self.exclude, *self.include):
-            if not any(_matches((pattern,), name, op_type) for name, op_type in known):
-                names = {name for name, _ in known} | {op_type for _, op_type in known}
-                raise RecipeError(
-                    f"pattern {pattern!r} matches no node name and no operator of the model",
-                    where="exclude or include",
-                    remedy=_suggest(pattern, names),
-                )
+        for pattern in self.without_effect(known):
+            names = {name for name, _ in known} | {op_type for _, op_type in known}
+            raise RecipeError(
+                f"pattern {pattern!r} matches no node name and no operator of the model",
+                where="exclude or include",
+                remedy=_suggest(pattern, names),
+            )
+
+    def without_effect(self, nodes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        """The patterns of ``exclude`` and ``include`` that match none of the nodes.
+
+        Args:
+            nodes: Name and op type of every node.
+        """
+        known = list(nodes)
+        return tuple(
+            pattern
+            for pattern in (*self.exclude, *self.include)
+            if not any(_matches((pattern,), name, op_type) for name, op_type in known)
+        )
 
 
 def _matches(patterns: tuple[str, ...], node: str, op_type: str) -> bool:

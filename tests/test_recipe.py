@@ -83,3 +83,8 @@ def test_search_is_true_or_false(tmp_path):
     path.write_text('search = "no"')
     with pytest.raises(RecipeError, match="must be true or false"):
         load_recipe(path)
+
+
+def test_what_matches_nothing_that_is_left_is_told_apart():
+    recipe = Recipe(exclude=("Conv", "/merged"), include=("gone*",))
+    assert recipe.without_effect(NODES) == ("/merged", "gone*")

@@ -197,15 +197,15 @@ def _prepared(
     minimum = max(MINIMUM_OPSETS.get(options.scheme, 0), options.minimum_opset)
     raised = opset.upgrade(loaded.model, minimum) if minimum else loaded.model
     prepared = prepare(raised, first, skip=options.recipe.skip_passes)
-    require_meant(options.recipe, loaded.model, prepared.model)
+    told = require_meant(options.recipe, loaded.model, prepared.model)
     if given is not None:
-        return prepared, given
+        return prepared, replace(given, notes=(*given.notes, *told))
     if not prepared.samples:
         raise DataError(
             "no random input suits the model, so that nothing could be proven",
             remedy="Give --calib DATA: a few samples that it runs on",
         )
-    return prepared, _Samples(prepared.samples, 0, ())
+    return prepared, _Samples(prepared.samples, 0, told)
 
 
 def _require_reached(made: Converted, options: Options) -> None:

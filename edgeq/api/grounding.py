@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.calibration.collector import require_enough
@@ -110,7 +110,9 @@ def lay_ground(
     raised = opset.upgrade(loaded.model, target.minimum_opset)
     skip = (*recipe.skip_passes, *left_out)
     prepared = prepare(raised, first, pipeline=for_quantizing(target), skip=skip)
-    require_meant(recipe, loaded.model, prepared.model)
+    loaded = replace(
+        loaded, notes=(*loaded.notes, *require_meant(recipe, loaded.model, prepared.model))
+    )
     annotations = annotate(prepared.model, target, recipe)
     refuse_unreachable(prepared.model, annotations.decisions, target)
     specs = annotations.ranged()
@@ -147,12 +149,18 @@ def origin_of(
     )
 
 
-def require_meant(recipe: Recipe, *models: ir.Model) -> None:
+def require_meant(recipe: Recipe, given: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
     """Refuse patterns that match nothing, neither in the model as given nor as prepared.
+
+    Returns:
+        Sentences about those that match nodes of the given model only.
 
     Raises:
         RecipeError: A pattern matches nothing.
     """
-    recipe.require_matches(
-        (node_name(node), node.op_type) for model in models for node in nodes(model)
+    left, known = ([(node_name(n), n.op_type) for n in nodes(m)] for m in (prepared, given))
+    recipe.require_matches((*known, *left))
+    return tuple(
+        f"Pattern {pattern!r} has no effect: the nodes it names were merged into others or removed"
+        for pattern in recipe.without_effect(left)
     )

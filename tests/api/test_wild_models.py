@@ -119,3 +119,16 @@ def test_a_weight_that_alone_is_an_input_may_be_replaced_by_callers():
     )
     with pytest.raises(UnsupportedError, match="compute nodes"):
         edgeq.quantize(listed_as_inputs(model, 1), models.rows(16))
+
+
+def test_excluding_a_node_that_was_merged_into_another_is_told():
+    text = """
+    net (float[N, 16] x) => (float[N, 8] y) {{
+        [left] a = MatMul (x, w)
+        [right] b = MatMul (x, w)
+        [sum] y = Add (a, b)
+    }}
+    """
+    model = models.build(text, w=models.numbers(0, 16, 8))
+    result = edgeq.quantize(model, models.rows(16), exclude=["right"])
+    assert any("'right' has no effect" in note for note in result.report.notes)
