@@ -175,7 +175,14 @@ def _in_memory(model: ir.Model) -> ir.Model:
     stored = (v.const_value for g in model.graphs() for v in g.initializers.values())
     if not any(isinstance(tensor, ir.ExternalTensor) for tensor in stored):
         return model
-    return ir.external_data.load_to_model(model.clone())
+    copy = model.clone()
+    for value in _initializers(copy):
+        mapped = value.const_value
+        if isinstance(mapped, ir.ExternalTensor):
+            data = mapped.numpy().copy()
+            value.const_value = ir.Tensor(data, mapped.dtype, shape=mapped.shape, name=mapped.name)
+            let_go(mapped)
+    return copy
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:

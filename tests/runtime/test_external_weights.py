@@ -20,3 +20,21 @@ def test_a_model_with_external_data_runs_wherever_the_process_is(tmp_path, monke
     assert np.array_equal(Session(loaded).run(sample)["y"], wanted)
     tensors = [value.const_value for value in loaded.graph.initializers.values()]
     assert all(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+
+
+def test_weights_that_somebody_still_looks_at_can_be_run(tmp_path):
+    """Reading weights for a session once unmapped them from under whoever was learning from them."""
+    ir.save(
+        ir.from_proto(models.mlp()),
+        tmp_path / "m.onnx",
+        external_data="m.data",
+        size_threshold_bytes=0,
+    )
+    loaded = loader.load(tmp_path / "m.onnx").model
+    looked_at = {
+        name: value.const_value.numpy() for name, value in loaded.graph.initializers.items()
+    }
+    before = {name: array.copy() for name, array in looked_at.items()}
+    assert Session(loaded).run(models.rows(1)[0])
+    for name, array in looked_at.items():
+        np.testing.assert_array_equal(array, before[name])
