@@ -37,13 +37,12 @@ def main() -> None:
     line.add_argument("--eval", type=int, default=64, help="held-out samples")
     line.add_argument("--calibrator", default="mse", help="of the runs without a search")
     given = line.parse_args()
-    rows: list[list[object]] = []
+    print(f"Recovery steps, one at a time; {machine()}, {given.threads} threads\n")
+    header = ("model", "steps", "SQNR, dB", "gain, dB", "seconds")
     for entry in read_set(given.set, given.models):
         print(f"{entry.name} ...", file=sys.stderr, flush=True)
         bench = _Bench(entry, given.samples, given.eval, given.threads)
-        rows += bench.rows(given.calibrator)
-    print(f"Recovery steps, one at a time; {machine()}, {given.threads} threads\n")
-    print(table(("model", "steps", "SQNR, dB", "gain, dB", "seconds"), rows))
+        print(table(header, list(bench.rows(given.calibrator))), flush=True)
 
 
 class _Bench:

@@ -23,7 +23,7 @@ def test_a_model_with_external_data_runs_wherever_the_process_is(tmp_path, monke
 
 
 def test_weights_that_somebody_still_looks_at_can_be_run(tmp_path):
-    """Reading weights for a session once unmapped them from under whoever was learning from them."""
+    """Sessions once unmapped weights from under whoever was learning from them."""
     ir.save(
         ir.from_proto(models.mlp()),
         tmp_path / "m.onnx",
