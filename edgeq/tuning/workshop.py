@@ -73,6 +73,7 @@ class Workshop:
         threads: int = 0,
     ) -> None:
         self.target = target
+        self.original = original
         self.samples = samples
         self.threads = threads
         self.recipe = recipe

@@ -45,15 +45,30 @@ def shop(monkeypatch):
     return workshop(model, samples)
 
 
-def timed(monkeypatch, speedups, *profiles):
-    """Let timing give these answers: speed-ups in order, and (node, microseconds) by profile."""
+def timed(monkeypatch, speedups, *profiles, faster=True):
+    """Let timing give these answers: speed-ups in order, and (node, microseconds) by profile.
+
+    ``faster`` is whether a candidate is found to be faster than the original.
+    """
     answers, looks = iter(speedups), iter([[("whole", 1000.0)], *profiles])
     monkeypatch.setattr(speed._Clock, "speedup", lambda *_: next(answers))
+    monkeypatch.setattr(speed._Clock, "is_faster", lambda *_: faster)
 
     def profile(*_):
         return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(looks, ()))
 
     monkeypatch.setattr(speed._Clock, "profile", profile)
+
+
+def by_model(in_float, in_integers):
+    """A profile that tells quantized models by their conversions."""
+
+    def profile(_clock, model):
+        quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
+        times = in_integers if quantized else in_float
+        return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in times)
+
+    return profile
 
 
 def form(candidate, node):
@@ -104,6 +119,18 @@ def test_most_of_the_arithmetic_stays_in_integers_however_slow_it_is(shop, monke
     timed(monkeypatch, [1.0], [("last", 1.0)], [("last", 90.0)])
     start = shop.build(Choice(("minmax",)))
     assert speed.hasten(shop, start, PRICES).best is start
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_more_than_that_is_left_float_only_to_be_as_fast_as_the_original(shop, monkeypatch, faster):
+    in_float, in_integers = [("first", 1.0), ("last", 9.0)], [("first", 90.0), ("last", 9.0)]
+    timed(monkeypatch, [1.0, *[1.5] * 9], faster=faster)
+    monkeypatch.setattr(speed, "_LEAST_US", 0.0)
+    monkeypatch.setattr(speed._Clock, "profile", by_model(in_float, in_integers))
+    start = shop.build(Choice(("minmax",)))
+    found = speed.hasten(shop, start, {"first": 0.4, "last": 0.6})
+    assert (form(found.best, "first") is NodeForm.FLOAT) is not faster
+    assert any("slower than the original" in note for note in found.notes) is not faster
 
 
 def test_gates_of_their_own_input_are_told_from_gates_of_others():
