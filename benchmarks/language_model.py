@@ -1,13 +1,15 @@
 """Weights in blocks beside onnxruntime's own: score, size, speed and peak memory, in one run.
 
     python benchmarks/language_model.py SET [--models A,B] [--rows A,B] [--samples N]
-                                        [--peers PYTHON]
+                                        [--peers PYTHON] [--keep FILE]
 
 Each model is quantized in a process of its own, by edgeq with the calibration samples of the set,
 and with --peers by every method of onnxruntime's matmul_nbits_quantizer and its dynamic
 quantization under that interpreter (hqq and gptq need torch there). Everything is scored in turn
 by `edgeq evaluate` on the held-out samples: the main metric of the set with its interval where
-that is perplexity, and time against fp32. The peak is that of the process that quantizes.
+that is perplexity, and the tokens read and written a second over those of fp32, both in turn in one
+process (time against fp32 for what is no language model). The peak is that of the process that
+quantizes. With --keep each row is kept as it comes, and a second run measures what is missing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING
 from common import machine, parser, read_set, table
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from common import Entry
@@ -55,6 +58,7 @@ def _ours() -> list[Candidate]:
     return [
         Candidate("w8", ("--scheme", "w8")),
         *(sized("w4", size) for size in ("32", "64", "128")),
+        *(sized("w4", size, "--layer-bits", "*=4") for size in ("32", "64")),
         *(sized("w4", "64", "--target-bits", bits) for bits in ("5", "5.5")),
         sized("w4", "32", "--target-bits", "6"),
         sized("w4", "32", "--method", "k-quant"),
@@ -66,7 +70,7 @@ def _ours() -> list[Candidate]:
 def _theirs() -> list[Candidate]:
     rows = [("default", 4, 32), ("default", 4, 64), ("default", 4, 128), ("default", 8, 32)]
     rows += [("default", 2, 32), ("default+gather", 4, 32)]
-    rows += [(kind, 4, 32) for kind in ("rtn", "hqq", "k_quant", "gptq")]
+    rows += [(kind, 4, size) for size in (32, 64) for kind in ("rtn", "hqq", "k_quant", "gptq")]
     made = [
         Candidate(f"onnxruntime {kind} {bits} bits {block}", (kind, str(bits), str(block)), True)
         for kind, bits, block in rows
@@ -82,48 +86,87 @@ def main() -> None:
         "--rows", default="", help="rows whose name contains one of A,B; default: all"
     )
     line.add_argument("--peers", metavar="PYTHON", help="interpreter that has onnxruntime, torch")
-    line.add_argument("--limit", type=int, default=1800, help="seconds to quantize at most (1800)")
+    line.add_argument("--limit", type=int, default=3600, help="seconds to quantize at most (3600)")
+    line.add_argument("--keep", type=Path, help="file of the rows that are measured already")
     given = line.parse_args()
     candidates = [*_ours(), *(_theirs() if given.peers else [])]
     parts = given.rows.split(",")
     chosen = [each for each in candidates if any(part in each.name for part in parts)]
     for entry in read_set(given.set, given.models):
         print(f"**{entry.name}**; {machine()}, {given.threads} threads\n", flush=True)
-        header = ["candidate", "MB", "score", "interval", "time of fp32 / its own",
-                  "quantize s", "peak MB"]  # fmt: skip
+        header = [
+            "candidate",
+            "MB",
+            "score",
+            "interval",
+            "speed over fp32",
+            "quantize s",
+            "peak MB",
+        ]
         print(table(header, []), flush=True)
-        score = _score(entry.model, entry, given.samples, given.threads)
-        _print("fp32", entry.model, score, score, ("", ""))
+        kept = _kept(given.keep, entry.name)
+        fp32 = _score(entry.model, entry, given.samples, given.threads)
+        _print(["fp32", *_scored(entry.model, fp32), "", "", ""])
         with tempfile.TemporaryDirectory() as folder:
             for each in chosen:
-                _one(each, entry, score, Path(folder), given)
+                row = kept.get(each.name) or _row(each, entry, fp32, Path(folder), given)
+                _print(row)
+                if given.keep and each.name not in kept:
+                    with given.keep.open("a") as file:
+                        file.write(json.dumps({"model": entry.name, "row": row}) + "\n")
         print(flush=True)
 
 
-def _one(each: Candidate, entry: Entry, fp32: dict, folder: Path, given: object) -> None:
+def _kept(file: Path | None, model: str) -> dict[str, list[str]]:
+    if file is None or not file.is_file():
+        return {}
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return {line["row"][0]: line["row"] for line in lines if line["model"] == model}
+
+
+def _print(row: Sequence[str]) -> None:
+    print("| " + " | ".join(row) + " |", flush=True)
+
+
+def _row(
+    each: Candidate, entry: Entry, fp32: dict, folder: Path, given: argparse.Namespace
+) -> list[str]:
     out = folder / "candidate.onnx"
     out.unlink(missing_ok=True)
     seconds, peak, said = _quantized(each, entry, out, given.peers, given.limit)
+    effort = [f"{seconds:.0f}", f"{peak:.0f}"]
     if not out.is_file():
-        print(f"| {each.name} | failed: {said} | | | | {seconds:.0f} | {peak:.0f} |", flush=True)
-        return
+        return [each.name, f"failed: {said}", "", "", "", *effort]
     try:
         found = _score(out, entry, given.samples, given.threads)
+        speed = _speed(out, entry, found, fp32, given.threads)
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines()[-1:] or ["no message"]
-        print(f"| {each.name} | does not run: {said[0][:80]} | | | | | |", flush=True)
-        return
-    _print(each.name, out, found, fp32, (f"{seconds:.0f}", f"{peak:.0f}"))
+        said = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        return [each.name, f"does not run: {said[:80]}", "", "", "", *effort]
+    return [each.name, *_scored(out, found), speed, *effort]
 
 
-def _print(name: str, path: Path, found: dict, fp32: dict, rest: Sequence[str]) -> None:
+def _scored(path: Path, found: dict) -> list[str]:
     metric = found["metric"]
     low, high = metric.get("low"), metric.get("high")
     interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-    size = f"{path.stat().st_size / 1e6:.1f}"
-    speed = f"{fp32['seconds'] / found['seconds']:.2f}"
-    row = [name, size, f"{metric['value']:.3f}", interval, speed, *rest]
-    print("| " + " | ".join(row) + " |", flush=True)
+    return [f"{path.stat().st_size / 1e6:.1f}", f"{metric['value']:.3f}", interval]
+
+
+def _speed(out: Path, entry: Entry, found: dict, fp32: dict, threads: int) -> str:
+    if not _is_language_model(entry):
+        return f"{fp32['seconds'] / found['seconds']:.2f}"
+    command = [sys.executable, "-m", "edgeq", "evaluate", str(out), "--against", str(entry.model)]
+    command += ["--decode", "16", "--contexts", "64", "--threads", str(threads), "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    (row,) = json.loads(done.stdout)["contexts"]
+    paces = ("prefill_tokens_per_second", "decode_tokens_per_second")
+    read, written = (row["model"][pace] / row["reference"][pace] for pace in paces)
+    return f"{read:.2f} reading, {written:.2f} writing"
+
+
+def _is_language_model(entry: Entry) -> bool:
+    return entry.metric().endswith("#perplexity")
 
 
 def _quantized(
@@ -161,8 +204,7 @@ def _waited(child: subprocess.Popen[bytes], until: float) -> float:
 
 
 def _score(model: Path, entry: Entry, samples: int | None, threads: int) -> dict:
-    metric = entry.metric()
-    metric = "perplexity" if metric.endswith("#perplexity") else metric
+    metric = "perplexity" if _is_language_model(entry) else entry.metric()
     command = [sys.executable, "-m", "edgeq", "evaluate", str(model), "--data", str(entry.eval)]
     command += ["--metric", metric, "--threads", str(threads), "--json"]
     command += ["--max-samples", str(samples)] if samples else []
