@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from edgeq.api.input_scaling import NOTHING_SCALED, scaled_for_blocks, scaling_notes
 from edgeq.errors import RecipeError
 from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.dynamic import quantize_dynamically
+from edgeq.weight_only.methods import AUTO, AWQ, WITHOUT_DATA
 from edgeq.weight_only.scheme import SCHEME_BITS
 from edgeq.weight_only.sequential import SequentialMoments
 from edgeq.weight_only.storing import store_in_blocks
@@ -77,14 +79,21 @@ def _in_blocks(ground: Ground) -> Converted:
     scheme = options.blocks
     if scheme is None:
         raise RecipeError("there is nothing said about blocks", where="scheme", remedy="Report it")
-    moments = None
+    moments, scaled = None, NOTHING_SCALED
     if ground.samples and scheme.learns:
+        if scheme.method in (AUTO, AWQ):
+            scaled = scaled_for_blocks(
+                ground.model, scheme, options.recipe, ground.samples, threads=options.threads
+            )
         reference = ground.model.clone()
         tables = find_tables(reference, options.recipe).tables
         moments = SequentialMoments(reference, tables, ground.samples, threads=options.threads)
-    found = store_in_blocks(ground.model, scheme, options.recipe, moments, ground.progress)
-    rows = tuple(_row(table) for table in found.tables)
-    return Converted(ground.model, scheme.method, found.decisions, (*_notes(rows),), rows)
+    # What is left of activation-aware rounding behind its factors.
+    plain = replace(scheme, method=WITHOUT_DATA) if scheme.method == AWQ else scheme
+    found = store_in_blocks(ground.model, plain, options.recipe, moments, ground.progress)
+    rows = tuple(_row(table, scaled.nodes) for table in found.tables)
+    told = (*_notes(rows), *scaling_notes(scaled))
+    return Converted(ground.model, scheme.method, found.decisions, told, rows)
 
 
 def _dynamic(ground: Ground) -> Converted:
@@ -109,7 +118,8 @@ def _half(ground: Ground) -> Converted:
     return Converted(ground.model, "none", decisions, (told,))
 
 
-def _row(table: StoredTable) -> BlockRow:
+def _row(table: StoredTable, scaled: frozenset[str] = frozenset()) -> BlockRow:
+    has_factors = not scaled.isdisjoint(table.nodes)
     return BlockRow(
         name=table.name,
         nodes=table.nodes,
@@ -118,7 +128,7 @@ def _row(table: StoredTable) -> BlockRow:
         bits=table.spec.bits,
         block_size=table.spec.size,
         symmetric=table.spec.symmetric,
-        method=table.method,
+        method=f"{AWQ}+{table.method}" if has_factors else table.method,
         error=table.error,
         bytes=table.bytes,
     )

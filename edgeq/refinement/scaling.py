@@ -128,10 +128,10 @@ class _Scaled:
         """Let weights and constants take the factors up; None when one overflows."""
         scale, names = self.found.scale, rewire.Names(self.model)
         for tie in self.ties.layers:
-            if not _write_layer(tie, scale, names):
+            if not write_layer(tie, scale, names):
                 return None
         for constant in self.ties.constants:
-            _write_constant(constant, scale, names)
+            write_constant(constant, scale, names)
         changed = {
             name_of(value)
             for value, place in self.ties.places.items()
@@ -164,7 +164,14 @@ class _Scaled:
         return [f"{len(names)} Clip nodes that no sample reached the bound of became Relu: {shown}"]
 
 
-def _write_layer(tie: LayerTie, scale: FloatArray, names: rewire.Names) -> bool:
+def write_layer(tie: LayerTie, scale: FloatArray, names: rewire.Names) -> bool:
+    """Let the weights and the bias of a layer take factors up; False when they overflow.
+
+    Args:
+        tie: The layer and the numbers of its factors.
+        scale: What each value is divided by, by number of the factor.
+        names: Of the model.
+    """
     layer = tie.layer
     alone = np.ones(layer.in_channels)
     into = alone if tie.inner is None else scale[tie.inner].astype(np.float64)
@@ -175,8 +182,14 @@ def _write_layer(tie: LayerTie, scale: FloatArray, names: rewire.Names) -> bool:
     return layers.write(layer, numbers.after(layer, Affine(1 / out, np.zeros(out.size))), names)
 
 
-def _write_constant(tie: ConstantTie, scale: FloatArray, names: rewire.Names) -> None:
-    """What is added divides by what the values carry; a factor turns one into the other."""
+def write_constant(tie: ConstantTie, scale: FloatArray, names: rewire.Names) -> None:
+    """What is added divides by what the values carry; a factor turns one into the other.
+
+    Args:
+        tie: The constant and the numbers of its factors.
+        scale: What each value is divided by, by number of the factor.
+        names: Of the model.
+    """
     node, old = tie.node, constants.array(tie.node.inputs[tie.index])
     if old is None:
         raise ValueError(f"{node!r} reads no constant")

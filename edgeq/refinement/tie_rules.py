@@ -161,13 +161,16 @@ def _reaches(node: ir.Node, place: Place) -> bool:
 
 
 def _scale(ties: Ties, node: ir.Node) -> Places:
-    """A constant factor takes up everything; of two values the one that is no gate carries."""
+    """A constant factor takes up everything; of two values one carries, the free one if any."""
     left, right = node.inputs
     divides = is_op(node, "Div")
     if constants.is_constant(right) or (constants.is_constant(left) and not divides):
         return _constant_factor(ties, node, 1 if constants.is_constant(right) else 0)
     one, two = ties.place(left), ties.place(right)
-    if one is None and not divides:
+    gated = one is not None and two is not None and ties.factors.frozen()[one.slots].any()
+    if (one is None or gated) and not divides:
+        if one is not None:
+            ties.refuse_input(node, 0)
         return None if two is None or not _reaches(node, two) else [two]
     if one is None or not _reaches(node, one):
         return None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 """Every method that the data allows, and for each matrix the one of the least error."""
 
+AWQ: Final = "awq"
+"""Not a way to round but to prepare for it: see :mod:`edgeq.weight_only.activation_aware`."""
+
 WITHOUT_DATA: Final = "k-quant"
 """What takes the place of a method that needs data where a layer was never reached."""
 
@@ -54,6 +57,12 @@ METHODS: Final = (
         "each column's rounding error is taken back by the columns behind it",
         needs_data=True,
     ),
+    Method(
+        AWQ,
+        "k-quant behind factors that make weights of large inputs finer, where the model takes "
+        "their inverse up",
+        needs_data=True,
+    ),
 )
 
 
@@ -78,7 +87,8 @@ def applicable(name: str, *, has_data: bool) -> tuple[str, ...]:
         RecipeError: There is no such method, or it needs data.
     """
     if name == AUTO:
-        return tuple(m.name for m in METHODS if has_data or not m.needs_data)
+        rounding = (method for method in METHODS if method.name != AWQ)
+        return tuple(m.name for m in rounding if has_data or not m.needs_data)
     method = method_named(name)
     if method.needs_data and not has_data:
         raise RecipeError(
