@@ -62,6 +62,7 @@ def _ours() -> list[Candidate]:
         *(sized("w4", "64", "--target-bits", bits) for bits in ("5", "5.5")),
         sized("w4", "32", "--target-bits", "6"),
         sized("w4", "32", "--method", "k-quant"),
+        *(sized("w4", size, "--method", m) for size in ("32", "64") for m in ("awq", "auto")),
         *(sized("w2", size) for size in ("32", "64")),
         Candidate("dynamic", ("--scheme", "dynamic")),
     ]

@@ -31,15 +31,22 @@ class Evaluation:
             scores, and for the share of the signal that is right elsewhere.
         model: The original.
         threads: Threads of the session that runs it; 0 lets onnxruntime choose.
+        max_samples: Samples to read at most; None for all.
 
     Raises:
         EdgeqError: The data cannot be opened, or there is no such metric.
     """
 
     def __init__(
-        self, data: object, metric: str | None, model: ir.Model, *, threads: int = 0
+        self,
+        data: object,
+        metric: str | None,
+        model: ir.Model,
+        *,
+        threads: int = 0,
+        max_samples: int | None = None,
     ) -> None:
-        self._source = open_source(data, input_specs(model))
+        self._source = open_source(data, input_specs(model), max_samples=max_samples)
         self._held: list[Sample] | None = None
         self._model = model
         self._threads = threads

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeq.api.decoding import decode
+from edgeq.api.climbing import Walk, cache_bytes_a_token
 from edgeq.api.grounding import load
-from edgeq.api.quantizing import quantize
+from edgeq.api.measuring import input_specs
+from edgeq.api.promise import Promise, samples_within
 from edgeq.api.stages import environment, peak_rss_mb
+from edgeq.calibration.sources import open_source
 from edgeq.calibration.sources.text import with_tokenizer
-from edgeq.errors import EdgeqError, ValidationFailed
-from edgeq.graph.cache_ports import cache_ports
+from edgeq.errors import ValidationFailed
 from edgeq.progress import Silent
-from edgeq.tuning.guiding import Climbed, Subject, beaten_by, ladder, recommended
+from edgeq.tuning.guiding import Schedule, Subject, beaten_by, recommended
 from edgeq.validation.verdict import parse_drop
 
 if TYPE_CHECKING:
@@ -25,18 +26,20 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.api.results import QuantizationResult
     from edgeq.graph.loader import LoadedModel
     from edgeq.progress import Progress
-    from edgeq.tuning.guiding import Rung
-    from edgeq.validation.verdict import Score
+    from edgeq.tuning.guiding import Climbed, Rung
 
 MAX_DROP: Final = "2%"
 CONTEXT: Final = 512
 """Tokens behind which a language model is timed, and its cache weighed, unless told."""
 
-_WRITTEN: Final = 6
-ORIGINAL: Final = "fp32"
+TIME_LIMIT: Final = 600.0
+"""Seconds for the whole walk unless told."""
+
+_SHARE: Final = 1 / 30
+"""Part of the time in which the original reads the samples of one rung: to learn from, and to be
+scored on before it is known whether the rung promises anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ def guide(
     tokenizer: str | Path | None = None,
     window: int | None = None,
     max_samples: int | None = None,
+    time_limit: float = TIME_LIMIT,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Guidance:
@@ -130,33 +134,40 @@ def guide(
         context: Tokens behind which a language model is timed.
         tokenizer: For data that is text.
         window: For data that is text.
-        max_samples: Calibration samples to read at most.
+        max_samples: Calibration samples to read at most; None for as many as the time allows.
+        time_limit: Seconds after which nothing more is begun; what does not fit in, by the time
+            that the steps before took, is left out.
         threads: Threads of onnxruntime; 0 lets it choose.
         progress: Listens to the run.
 
     Raises:
         EdgeqError: The model or the data cannot be used at all.
     """
+    schedule = Schedule(time_limit)
     parse_drop(max_drop)
     loaded = load(model)
-    language, cached = _is_language(loaded.model), bool(_ports(loaded.model))
+    language, cached = _is_language(loaded.model), bool(cache_bytes_a_token(loaded.model))
     subject = Subject(language, cached, calibration_data is not None, max_drop)
     data = (_held(evaluation_data), _held(calibration_data))
     metric = metric or ("perplexity" if language else None)
+    evaluation, calibration = with_tokenizer(data, model, tokenizer, window)
+    few = samples_within(loaded.model, evaluation, _SHARE * time_limit, threads=threads)
+    max_samples = None if calibration is None else max_samples or _fewer(calibration, loaded, few)
     told: dict[str, object] = {"metric": metric, "tokenizer": tokenizer, "window": window}
-    if calibration_data is not None:
-        told["max-samples"] = max_samples
-    walk = _Walk(
+    told |= {"max-samples": max_samples, "max-drop": max_drop}
+    walk = Walk(
         model,
         loaded,
         subject,
-        with_tokenizer(data, model, tokenizer, window),
-        {"metric": metric, "threads": threads, "progress": progress},
-        max_samples,
-        _command_of(loaded.path, data, {**told, "max-drop": max_drop}),
+        (evaluation, calibration, max_samples),
+        {"metric": metric, "threads": threads},
+        Promise(loaded.model, evaluation, metric, max_drop, few, threads=threads),
+        _command_of(loaded.path, data, told),
         context,
+        schedule,
+        progress or Silent(),
     )
-    climbed = walk.climb((progress or Silent()).samples)
+    climbed = walk.climb()
     score = walk.score
     if score is None:
         raise ValidationFailed(
@@ -175,10 +186,6 @@ def _held(data: object) -> object:
     return list(data) if hasattr(data, "__iter__") else data
 
 
-def _ports(model: ir.Model) -> int:
-    return sum(port.bytes_per_token for port in cache_ports(model))
-
-
 def _is_language(model: ir.Model) -> bool:
     """Whether tokens go in and logits [batch, positions, words] come out."""
     names = {value.name for value in model.graph.inputs}
@@ -186,107 +193,10 @@ def _is_language(model: ir.Model) -> bool:
     return "input_ids" in names and any(v.name == "logits" or len(wide) == 1 for v in wide)
 
 
-class _Walk:
-    """Makes and measures the models of a ladder.
-
-    Args:
-        model: The model, as it was given.
-        loaded: The same, loaded.
-        subject: What the ladder depends on.
-        data: Samples to score on, and to learn from.
-        common: Arguments of every :func:`edgeq.quantize`.
-        max_samples: Samples to learn from at most.
-        command: What makes a rung, on the command line.
-        context: Tokens behind which a language model is timed.
-    """
-
-    def __init__(
-        self,
-        model: object,
-        loaded: LoadedModel,
-        subject: Subject,
-        data: tuple[object, ...],
-        common: dict[str, Any],
-        max_samples: int | None,
-        command: Callable[[Rung], str],
-        context: int,
-    ) -> None:
-        self._model = model
-        self._loaded = loaded
-        self._subject = subject
-        self._evaluation, self._calibration = data
-        self._common = common
-        self._max_samples = None if self._calibration is None else max_samples
-        self._command = command
-        self._context = context
-        self.notes: list[str] = []
-        self.score: Score | None = None
-        self._original: Climbed | None = None
-
-    def climb(self, told: Callable[[int, int | None], None]) -> tuple[Climbed, ...]:
-        """The original and all that was made, in order."""
-        steps, made = ladder(self._subject), []
-        holds: bool | None = None
-        while True:
-            try:
-                rung = next(steps) if holds is None else steps.send(holds)
-            except StopIteration:
-                break
-            found = self._made(rung)
-            holds = found is not None and found.holds
-            made += [] if found is None else [found]
-            told(len(made), None)
-        return tuple(made) if self._original is None else (self._original, *made)
-
-    def _made(self, rung: Rung) -> Climbed | None:
-        try:
-            result = quantize(
-                self._model, self._calibration, scheme=rung.scheme, max_samples=self._max_samples,
-                evaluation_data=self._evaluation, **self._common, **rung.options,
-            )  # fmt: skip
-        except EdgeqError as error:
-            self.notes.append(f"{rung.name} was left out: {error.what}")
-            return None
-        return self._measured(rung, result)
-
-    def _measured(self, rung: Rung, result: QuantizationResult) -> Climbed | None:
-        score, report = result.report.metric, result.report
-        if score is None:
-            raise ValueError("there is no score")
-        self.score = score
-        time = self._times(result)
-        if self._original is None:
-            size = self._loaded.size_bytes
-            cache = self._context * _ports(self._loaded.model)
-            self._original = Climbed(ORIGINAL, "", True, score.fp32, 0.0, 1.0, time[1], size, cache)
-        drop, relative = parse_drop(self._subject.max_drop)
-        allowed = drop * abs(score.fp32) if relative else drop
-        reasons = list(report.verdict.failures)
-        if not score.drop <= allowed:
-            reasons.append(f"{score.name} is worse by {score.drop:.4g}, {allowed:.4g} is allowed")
-        return Climbed(
-            rung.name, self._command(rung), not reasons, score.candidate, score.drop,
-            time[0] / time[1], time[0], report.candidate_bytes,
-            self._context * _ports(result.model), "; ".join(dict.fromkeys(reasons)),
-        )  # fmt: skip
-
-    def _times(self, result: QuantizationResult) -> tuple[float, float]:
-        """Milliseconds of the result and of the original, taken in turn."""
-        if self._subject.language:
-            try:
-                (row,) = decode(
-                    result.model, _WRITTEN, reference=self._loaded.model,
-                    contexts=[self._context], threads=self._common["threads"],
-                ).rows  # fmt: skip
-            except EdgeqError as error:
-                self.notes.append(f"Writing was not timed: {error.what}")
-            else:
-                reference = row.reference or row.model
-                return 1e3 / row.model.written, 1e3 / reference.written
-        if not result.report.latency:
-            return math.nan, math.nan
-        first = result.report.latency[0]
-        return first.fp32.median_ms / first.speedup, first.fp32.median_ms
+def _fewer(data: object, loaded: LoadedModel, most: int) -> int | None:
+    """How many samples to learn from; None for all, where they are not more."""
+    count = open_source(data, input_specs(loaded.model)).length_hint()
+    return most if count is None or count > most else None
 
 
 def _command_of(

@@ -104,8 +104,8 @@ def quantize(
         block_size: Weights that share a scale, a power of two from 16. For weights in blocks, as
             the next five.
         symmetric: Whether blocks have no zero points: smaller, and coarser.
-        method: How integers are found: ``rtn``, ``hqq``, ``k-quant``, ``gptq`` (with data), or
-            ``auto``, the one of the least error for each matrix. None: ``gptq`` for
+        method: How integers are found: ``rtn``, ``hqq``, ``k-quant``, ``gptq`` and ``awq`` (with
+            data), or ``auto``, the one of the least error for each matrix. None: ``gptq`` for
             ``w4`` and ``w2`` with data, else ``k-quant``.
         weight_format: ``operator``: onnxruntime's MatMulNBits and GatherBlockQuantized. ``qdq``:
             DequantizeLinear of the ONNX standard.

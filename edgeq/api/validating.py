@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgeq.graph.loader import LoadedModel
     from edgeq.metrics import Fidelity
     from edgeq.progress import Progress
+    from edgeq.quantization.cache_forms import StoredCache
     from edgeq.types import Sample
     from edgeq.validation.diagnosis import Diagnosis
 
@@ -122,7 +123,9 @@ def validate(
     require_comparable(Interface.of(left.model), Interface.of(right.model))
     kept = KeptSamples(limit=_LATENCY_SAMPLES)
     watched = _watched(source, kept, listener)
-    judged = _fed_alike(left.model, right.model, device)
+    if device is not None:
+        _require_same_caches(left.model, right.model)
+    judged = fed_alike(left.model, right.model)
     pair = _Pair(left.model, judged, threads, explain=explain)
     found = _measure(pair, source, watched, kept, metric, stages)
     verdict = judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric)
@@ -136,23 +139,29 @@ def validate(
     return ValidationResult(report, there)
 
 
-def _fed_alike(reference: ir.Model, candidate: ir.Model, device: str | None) -> ir.Model:
-    """The candidate, with float caches at its interface where the reference has such.
+def fed_alike(reference: ir.Model, candidate: ir.Model) -> ir.Model:
+    """The candidate, with float caches at its interface where the reference has such."""
+    stored = _other_caches(reference, candidate)
+    return with_float_caches(candidate, stored) if stored else candidate
+
+
+def _other_caches(reference: ir.Model, candidate: ir.Model) -> list[StoredCache]:
+    floats = {port.name for port in Interface.of(reference).inputs if port.dtype == "FLOAT"}
+    return [cache for cache in stored_caches(candidate) if cache.past in floats]
+
+
+def _require_same_caches(reference: ir.Model, candidate: ir.Model) -> None:
+    """A device gets the file as it is.
 
     Raises:
-        RecipeError: It shall run on a device, which gets the file as it is.
+        RecipeError: The samples of the reference do not fit it.
     """
-    floats = {port.name for port in Interface.of(reference).inputs if port.dtype == "FLOAT"}
-    stored = [cache for cache in stored_caches(candidate) if cache.past in floats]
-    if not stored:
-        return candidate
-    if device is not None:
+    if _other_caches(reference, candidate):
         raise RecipeError(
             "the samples of the reference hold float caches, and the candidate takes integers",
             where="--device",
             remedy="Pack the candidate with samples of its own: edgeq pack CANDIDATE --data DATA",
         )
-    return with_float_caches(candidate, stored)
 
 
 def _told(there: OnDevice | None) -> Iterator[str]:

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Language models: tokens behind which writing is timed and the cache weighed.",
 )
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0.0),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Begin nothing that would not be through by then, by the time of the steps before.",
+)
 @options.tokenizer_option
 @options.window_option
 @options.max_samples_option
@@ -56,6 +64,7 @@ def guide(
     metric: str | None,
     max_drop: str,
     context: int,
+    time_limit: float,
     tokenizer: Path | None,
     window: int | None,
     max_samples: int | None,
@@ -77,6 +86,7 @@ def guide(
             metric=metric,
             max_drop=max_drop,
             context=context,
+            time_limit=time_limit,
             tokenizer=tokenizer,
             window=window,
             max_samples=max_samples,

@@ -107,8 +107,8 @@ class _Request:
 @click.option(
     "--method",
     metavar="NAME",
-    help="w8, w4, w2: rtn, hqq, k-quant, gptq or auto; default: gptq for w4, w2 with --calib, "
-    "else k-quant.",
+    help="w8, w4, w2: rtn, hqq, k-quant, gptq, awq or auto; default: gptq for w4, w2 with "
+    "--calib, else k-quant.",
 )
 @click.option(
     "--format",

@@ -140,4 +140,5 @@ def _scale_matrix(node: ir.Node, factors: FloatArray) -> None:
         let_go(plain)
         return ir.Tensor(scaled, name=value.name)
 
-    value.const_value = ir.LazyTensor(made, dtype=plain.dtype, shape=plain.shape, name=value.name)
+    shape = ir.Shape(list(plain.shape.numpy()))
+    value.const_value = ir.LazyTensor(made, dtype=plain.dtype, shape=shape, name=value.name)

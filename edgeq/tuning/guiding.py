@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeq.tuning.frontier import Figures, dominators
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+_EFFORTS: Final = {"w8": 0.4, "dynamic": 0.6, "fp16": 0.4}
+"""Time to make and measure a model of a scheme, in that of one whose layers learn from data."""
+
+_SEARCHING: Final = 2.0
+"""The same of one that tries several: mixed widths, or a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,12 @@ class Rung:
     def name(self) -> str:
         """As tables call it."""
         return " ".join((self.scheme, *(flag.removeprefix("--") for flag in self.flags)))
+
+    @property
+    def effort(self) -> float:
+        """Time that it takes, in that of one whose layers learn."""
+        searches = "target_bits" in self.options or "max_drop" in self.options
+        return _SEARCHING if searches else _EFFORTS.get(self.scheme, 1.0)
 
     def with_cache(self, form: str) -> Rung:
         """The same with the cache in another form."""
@@ -107,6 +121,36 @@ def _others(subject: Subject) -> Generator[Rung, bool, None]:
     if (yield _plain("w8")):
         yield _plain("w4")
     yield _plain("fp16")
+
+
+class Schedule:
+    """Which rungs fit into the time that is left, by those that are behind.
+
+    Args:
+        limit: Seconds for all.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + limit
+        self._pace = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 where none are left."""
+        return max(self._end - self._clock(), 0.0)
+
+    def fits(self, rung: Rung) -> bool:
+        """Whether a rung is likely to be through in time; the first one begins in any case."""
+        return self._pace * rung.effort <= self.left
+
+    @contextmanager
+    def running(self, rung: Rung) -> Iterator[None]:
+        """Around a rung: what it takes is what others are expected to."""
+        start = self._clock()
+        yield
+        self._pace = max(self._pace, (self._clock() - start) / rung.effort)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,34 @@ def test_with_data_the_layers_learn_from_it_and_the_result_is_judged_on_it():
     assert report["size"]["ratio"] < 0.25
 
 
+def outlying():
+    text = (
+        "net (float[n,64] x) => (float[n,48] y) {"
+        " h = LayerNormalization<axis=-1>(x, s) [one] a = MatMul(h, w) [act] g = Softmax(a)"
+        " [two] y = MatMul(g, v) }"
+    )
+    scale = graphs.numbers(3, 64)
+    scale[[3, 40]] *= 30
+    return graphs.proto(
+        text, s=scale, w=graphs.numbers(0, 64, 128, scale=0.05), v=graphs.numbers(1, 128, 48)
+    )
+
+
+@pytest.mark.parametrize("method", ["awq", "auto"])
+def test_inputs_are_scaled_where_that_needs_no_further_node(method):
+    plain, scaled = (
+        edgeq.quantize(outlying(), samples(), scheme="w4", method=each, threads=1)
+        for each in ("k-quant", method)
+    )
+    kinds = [[node.op_type for node in result.model.graph] for result in (plain, scaled)]
+    assert kinds[0] == kinds[1]
+    one, two = scaled.report.to_dict()["blocks"]
+    assert one["method"].startswith("awq+")
+    assert "awq" not in two["method"]
+    assert one["sqnr_db"] > plain.report.to_dict()["blocks"][0]["sqnr_db"]
+    assert any("Softmax hands it over" in note for note in scaled.report.notes)
+
+
 def test_the_result_fits_the_callers_of_the_original(tmp_path):
     model = perceptron()
     result = edgeq.quantize(model, scheme="w8", validate=False, threads=1)
@@ -94,6 +122,7 @@ def test_a_model_without_matrices_is_refused():
     ("options", "said"),
     [
         ({"scheme": "w4", "method": "gptq"}, "--calib"),
+        ({"scheme": "w4", "method": "awq"}, "--calib"),
         ({"scheme": "w4", "method": "gtpq"}, "Did you mean"),
         ({"scheme": "w4", "block_size": 48}, "power of two"),
         ({"scheme": "w4", "weight_format": "qqd"}, "Did you mean"),

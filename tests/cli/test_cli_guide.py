@@ -55,3 +55,23 @@ def test_without_a_model_in_the_budget_nothing_is_recommended(run, net, eval_dat
     assert told.exit_code == 1
     assert "nothing is recommended" in told.stderr
     assert "No model keeps to --max-drop 0" in told.stdout
+
+
+def test_without_time_one_model_is_made_and_the_others_are_named(run, net, calib, eval_data):
+    told = run(
+        "guide", net, "--eval", eval_data, "--calib", calib, "--max-drop", "0.5",
+        "--time-limit", 0, "--json",
+    )  # fmt: skip
+    found = json.loads(told.stdout)
+    assert [row["name"] for row in found["models"]] == ["fp32", "int8"]
+    assert any("w8 was left out for lack of time" in note for note in found["notes"])
+
+
+def test_what_promises_nothing_is_scored_on_few_samples(run, net, calib, eval_data):
+    told = run(
+        "guide", net, "--eval", eval_data, "--metric", "cosine", "--max-drop", "0",
+        "--time-limit", 0, "--calib", calib, "--json",
+    )  # fmt: skip
+    (_, made) = json.loads(told.stdout)["models"]
+    assert not made["holds"]
+    assert "on 8 samples" in made["reason"]

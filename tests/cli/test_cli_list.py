@@ -26,7 +26,7 @@ NAMES = {
         )
     ],
     "steps": [step.name for step in STEPS],
-    "methods": ["rtn", "hqq", "k-quant", "gptq"],
+    "methods": ["rtn", "hqq", "k-quant", "gptq", "awq"],
     "metrics": ["top1", "top5", "perplexity", "agreement", "cosine", "signal"],
 }
 

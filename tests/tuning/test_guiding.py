@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edgeq.tuning.guiding import Climbed, Subject, beaten_by, ladder, recommended
+from edgeq.tuning.guiding import Climbed, Rung, Schedule, Subject, beaten_by, ladder, recommended
 
 
 def walked(subject, good):
@@ -76,3 +76,21 @@ def test_nothing_is_recommended_that_does_not_beat_the_original(ratio):
 def test_what_is_nowhere_better_is_beaten():
     better, worse = climbed("a", drop=0.1, ratio=0.5, size=10), climbed("b", drop=0.2, size=10)
     assert beaten_by([ORIGINAL, better, worse]) == {"b": "a"}
+
+
+def test_what_would_not_be_through_in_time_is_not_begun():
+    now = [0.0]
+    schedule = Schedule(100.0, lambda: now[0])
+    learnt, searched, quick = Rung("w4", {}), Rung("w4", {"target_bits": 6.0}), Rung("w8", {})
+    assert schedule.fits(searched)
+    with schedule.running(learnt):
+        now[0] = 45.0
+    assert schedule.left == 55.0
+    assert schedule.fits(learnt)
+    assert not schedule.fits(searched)
+    now[0] = 70.0
+    assert not schedule.fits(learnt)
+    assert schedule.fits(quick)
+    now[0] = 200.0
+    assert schedule.left == 0.0
+    assert not schedule.fits(quick)

@@ -1,0 +1,172 @@
+"""Making, scoring and timing the models of a ladder, one after the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeq.api.decoding import decode
+from edgeq.api.quantizing import quantize
+from edgeq.errors import EdgeqError
+from edgeq.graph.cache_ports import cache_ports
+from edgeq.tuning.guiding import Climbed, ladder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx_ir as ir
+
+    from edgeq.api.promise import Promise
+    from edgeq.api.results import QuantizationResult
+    from edgeq.graph.loader import LoadedModel
+    from edgeq.progress import Progress
+    from edgeq.tuning.guiding import Rung, Schedule, Subject
+    from edgeq.validation.verdict import Score
+
+_WRITTEN: Final = 6
+ORIGINAL: Final = "fp32"
+
+
+def cache_bytes_a_token(model: ir.Model) -> int:
+    """What the cache of a model takes for each token; 0 without one."""
+    return sum(port.bytes_per_token for port in cache_ports(model))
+
+
+class _Titled:
+    """Says in front of every stage what it belongs to."""
+
+    def __init__(self, title: str, inner: Progress) -> None:
+        self._title, self._inner = title, inner
+        self.samples = inner.samples
+
+    def stage(self, name: str) -> None:
+        """See :class:`edgeq.progress.Progress`."""
+        self._inner.stage(f"{self._title}: {name}")
+
+
+class Walk:
+    """Makes and measures the models of a ladder.
+
+    Args:
+        model: The model, as it was given.
+        loaded: The same, loaded.
+        subject: What the ladder depends on.
+        data: Samples to score on, to learn from, and how many of these at most.
+        common: Arguments of every :func:`edgeq.quantize`.
+        promise: Scores what was made.
+        command: What makes a rung, on the command line.
+        context: Tokens behind which a language model is timed.
+        schedule: Says what fits into the time.
+        progress: Listens to the run.
+    """
+
+    def __init__(
+        self,
+        model: object,
+        loaded: LoadedModel,
+        subject: Subject,
+        data: tuple[object, object, int | None],
+        common: dict[str, Any],
+        promise: Promise,
+        command: Callable[[Rung], str],
+        context: int,
+        schedule: Schedule,
+        progress: Progress,
+    ) -> None:
+        self._model = model
+        self._loaded = loaded
+        self._subject = subject
+        self._evaluation, self._calibration, self._max_samples = data
+        self._common = common
+        self._promise = promise
+        self._command = command
+        self._context = context
+        self._schedule = schedule
+        self._progress = progress
+        self.notes: list[str] = []
+        self.score: Score | None = None
+        self._original: Climbed | None = None
+
+    def climb(self) -> tuple[Climbed, ...]:
+        """The original and all that was made, in order."""
+        steps, made = ladder(self._subject), []
+        holds: bool | None = None
+        while True:
+            try:
+                rung = next(steps) if holds is None else steps.send(holds)
+            except StopIteration:
+                break
+            found = self._in_time(rung)
+            holds = found is not None and found.holds
+            made += [] if found is None else [found]
+        return tuple(made) if self._original is None else (self._original, *made)
+
+    def _in_time(self, rung: Rung) -> Climbed | None:
+        """What became of a rung; None where it failed, or would not be through in time."""
+        if not self._schedule.fits(rung):
+            self.notes.append(f"{rung.name} was left out for lack of time: give more, --time-limit")
+            return None
+        with self._schedule.running(rung):
+            return self._made(rung)
+
+    def _made(self, rung: Rung) -> Climbed | None:
+        left = self._schedule.left
+        listener = _Titled(f"{rung.name}, {left:.0f} s left", self._progress)
+        searched: dict[str, Any] = {}
+        if "max_drop" in rung.options:
+            searched = {"evaluation_data": self._evaluation, "time_limit": left}
+            searched["metric"] = self._common["metric"]
+        try:
+            result = quantize(
+                self._model, self._calibration, scheme=rung.scheme, max_samples=self._max_samples,
+                threads=self._common["threads"],
+                progress=listener, **searched, **rung.options,
+            )  # fmt: skip
+            listener.stage("evaluate")
+            score, on_all = self._promise.score(result.model)
+        except EdgeqError as error:
+            self.notes.append(f"{rung.name} was left out: {error.what}")
+            return None
+        return self._measured(rung, result, score, on_all=on_all)
+
+    def _measured(
+        self, rung: Rung, result: QuantizationResult, score: Score, *, on_all: bool
+    ) -> Climbed:
+        report = result.report
+        self.score = score
+        time = self._times(result)
+        if self._original is None:
+            size = self._loaded.size_bytes
+            cache = self._context * cache_bytes_a_token(self._loaded.model)
+            self._original = Climbed(ORIGINAL, "", True, score.fp32, 0.0, 1.0, time[1], size, cache)
+        elif on_all:
+            self._original = replace(self._original, score=score.fp32)
+        reasons = list(report.verdict.failures)
+        allowed = self._promise.allowed(score)
+        if not score.drop <= allowed:
+            few = "" if on_all else f" on {self._promise.few} samples"
+            reasons.append(f"{score.name} is worse by {score.drop:.4g}{few}, {allowed:.4g} allowed")
+        return Climbed(
+            rung.name, self._command(rung), not reasons, score.candidate, score.drop,
+            time[0] / time[1], time[0], report.candidate_bytes,
+            self._context * cache_bytes_a_token(result.model), "; ".join(dict.fromkeys(reasons)),
+        )  # fmt: skip
+
+    def _times(self, result: QuantizationResult) -> tuple[float, float]:
+        """Milliseconds of the result and of the original, taken in turn."""
+        if self._subject.language:
+            try:
+                (row,) = decode(
+                    result.model, _WRITTEN, reference=self._loaded.model,
+                    contexts=[self._context], threads=self._common["threads"],
+                ).rows  # fmt: skip
+            except EdgeqError as error:
+                self.notes.append(f"Writing was not timed: {error.what}")
+            else:
+                reference = row.reference or row.model
+                return 1e3 / row.model.written, 1e3 / reference.written
+        if not result.report.latency:
+            return math.nan, math.nan
+        first = result.report.latency[0]
+        return first.fp32.median_ms / first.speedup, first.fp32.median_ms
