@@ -11,6 +11,7 @@ from edgeq.api.caching import require_cache_choice
 from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
+from edgeq.passes.widen_channels import widen_channels
 from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, load_recipe
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS, target_named
@@ -194,7 +195,7 @@ def resolve_recipe(
         exclude=(*chosen.exclude, *exclude),
         skip_steps=(*chosen.skip_steps, *skip_steps),
     )
-    known = (*names(PREPARE), recognize_hard_swish.__name__)
+    known = (*names(PREPARE), recognize_hard_swish.__name__, widen_channels.__name__)
     for name in chosen.skip_passes:
         if name not in known:
             raise RecipeError(

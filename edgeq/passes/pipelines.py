@@ -65,6 +65,7 @@ from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
 from edgeq.passes.spell_residuals import spell_residuals
 from edgeq.passes.split_prelu import split_prelu
+from edgeq.passes.widen_channels import widen_channels
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
@@ -173,7 +174,8 @@ def for_quantizing(target: TargetProfile) -> Pipeline:
     first: Pipeline = (*_OPEN, raise_opset) if _has_normalizations(target) else ()
     kept = tuple(step for step in PREPARE if step is not split_prelu or slow)
     last: Pipeline = (recognize_hard_swish,) if target.rows("HardSwish") else ()
-    return (*first, *kept, *last)
+    wide = any(row.whole_vectors for row in target.rows("Conv"))
+    return (*first, *kept, *last, *((widen_channels,) if wide else ()))
 
 
 def _has_normalizations(target: TargetProfile) -> bool:

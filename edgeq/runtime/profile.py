@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from edgeq.types import Sample
 
 _SUFFIX = "_kernel_time"
-_RUNS = 10
+_ROUNDS = (10, 50)
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,46 @@ def profile(
     Returns:
         Every node that ran, the slowest first.
     """
+    return profiles([model], config, samples)[0]
+
+
+def profiles(
+    models: Sequence[ir.Model], config: SessionConfig, samples: Sequence[Sample]
+) -> tuple[tuple[NodeTime, ...], ...]:
+    """The same for several models that run in turn, so that all see the same machine.
+
+    Args:
+        models: The models; not changed.
+        config: How to open them.
+        samples: At least one; used in turn.
+
+    Returns:
+        For each model every node that ran, the slowest first.
+    """
+    least, most = _ROUNDS
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        session = Session(model, config, profile_prefix=Path(folder) / "profile")
-        for run in range(_RUNS):
-            session.run(samples[run % len(samples)])
-        events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
+        sessions = [
+            Session(model, config, profile_prefix=Path(folder) / f"profile{number}")
+            for number, model in enumerate(models)
+        ]
+        rounds, start = 0, time.perf_counter()
+        while rounds < least or (rounds < most and time.perf_counter() - start < _SECONDS):
+            for session in sessions:
+                session.run(samples[rounds % len(samples)])
+            rounds += 1
+        return tuple(_read(session.end_profiling(), rounds) for session in sessions)
+
+
+def _read(file: Path, runs: int) -> tuple[NodeTime, ...]:
     taken: dict[tuple[str, str], list[float]] = {}
-    for event in events:
+    for event in json.loads(file.read_text(encoding="utf-8")):
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith(_SUFFIX):
             op_type = str(event.get("args", {}).get("op_name", ""))
             key = (original_name(name.removesuffix(_SUFFIX)), op_type)
             taken.setdefault(key, []).append(float(event["dur"]))
     # The median of a node's calls, as one interruption would outweigh all the others.
-    spent = {key: median(times) * len(times) / _RUNS for key, times in taken.items()}
+    spent = {key: median(times) * len(times) / runs for key, times in taken.items()}
     total = sum(spent.values()) or 1.0
     ranked = sorted(spent.items(), key=lambda item: -item[1])
-    return tuple(NodeTime(*key, time / total, time) for key, time in ranked)
+    return tuple(NodeTime(*key, took / total, took) for key, took in ranked)

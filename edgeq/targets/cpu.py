@@ -59,6 +59,7 @@ KERNELS: tuple[KernelRow, ...] = (
         weight_ranks=frozenset({3, 4, 5}),
         # edgeq/quantization/padding.py
         channel_multiple=4,
+        whole_vectors=True,
         # onnxruntime/core/mlas/lib/intrinsics/avx2/qdwconv_avx2.cpp
         exact_sums=frozenset({Condition.DEPTHWISE}),
         source=_SELECTORS,

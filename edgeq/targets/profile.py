@@ -101,6 +101,8 @@ class KernelRow:
         respelled: Whether the node is put into other operators, which have kernels.
         channel_multiple: Input channels get zeros up to a multiple of this, where kernels are
             faster so.
+        whole_vectors: Whether kernels are much faster with whole vectors of channels, so that it is
+            given channels of zeros: edgeq/passes/widen_channels.py.
         provider: What runs it, where that is not what runs the others, as a fallback does.
         source: Where the fact comes from.
     """
@@ -121,6 +123,7 @@ class KernelRow:
     per_channel: bool = True
     respelled: bool = False
     channel_multiple: int = 1
+    whole_vectors: bool = False
     provider: str = ""
     source: str = ""
 

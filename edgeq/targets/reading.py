@@ -210,6 +210,7 @@ _ROW: dict[str, Reader] = {
     "per_channel": toml.flag,
     "respelled": toml.flag,
     "channel_multiple": toml.number,
+    "whole_vectors": toml.flag,
     "provider": toml.text,
     "source": toml.text,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,43 @@ USUAL = Rate(2.0, 2.5e-4)
 
 
 @dataclass(frozen=True, slots=True)
+class Conversions:
+    """What was seen of conversions.
+
+    Attributes:
+        quantize: Elements and microseconds of each QuantizeLinear that ran as such.
+        dequantize: Of each DequantizeLinear.
+        layouts: Microseconds of each change of layout.
+    """
+
+    quantize: tuple[tuple[int, float], ...] = ()
+    dequantize: tuple[tuple[int, float], ...] = ()
+    layouts: tuple[float, ...] = ()
+
+    def __add__(self, other: Conversions) -> Conversions:
+        """What was seen in two profiles."""
+        return Conversions(
+            self.quantize + other.quantize,
+            self.dequantize + other.dequantize,
+            self.layouts + other.layouts,
+        )
+
+    def rates(self) -> tuple[Rate, Rate]:
+        """Of QuantizeLinear and DequantizeLinear; changes of layout come on top of both."""
+        both = (*self.quantize, *self.dequantize)
+        total = sum(size for size, _ in both)
+        # What the fastest one takes is taken by each, however small its value.
+        least = min(self.layouts, default=0.0) * len(self.layouts)
+        once = least / len(both) if both else 0.0
+        each = (sum(self.layouts) - least) / total if total else 0.0
+        first, second = (_fitted(pairs) for pairs in (self.quantize, self.dequantize))
+        return (
+            Rate(first.once_us + once, first.element_us + each),
+            Rate(second.once_us + once, second.element_us + each),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """Microseconds of one run, where they are known.
 
@@ -55,6 +92,7 @@ class Costs:
         quantize: Of a QuantizeLinear that runs as such.
         dequantize: Of a DequantizeLinear.
         elements: Size of each value.
+        seen: What the times of conversions were learned from.
     """
 
     floating: Mapping[str, float]
@@ -62,6 +100,7 @@ class Costs:
     quantize: Rate
     dequantize: Rate
     elements: Mapping[str, int]
+    seen: Conversions = field(default_factory=Conversions)
 
 
 def node_times(model: ir.Model, times: Sequence[NodeTime]) -> dict[str, float]:
@@ -134,27 +173,22 @@ def measured_costs(
     in_float |= {n: t for n, t in seen.items() if n in names and n not in inside}
     in_integers = dict(before.integer) if before else {}
     in_integers |= {n: t for n, t in seen.items() if n in inside}
-    return Costs(in_float, in_integers, *_rates(candidate, mixed, elements), elements)
+    conversions = _conversions(candidate, mixed, elements)
+    conversions += before.seen if before else Conversions()
+    return Costs(in_float, in_integers, *conversions.rates(), elements, conversions)
 
 
-def _rates(
+def _conversions(
     candidate: ir.Model, times: Sequence[NodeTime], elements: Mapping[str, int]
-) -> tuple[Rate, Rate]:
-    """Of QuantizeLinear and DequantizeLinear; changes of layout come on top of both."""
+) -> Conversions:
     converted = _converted(candidate)
-    layout = sum(t.microseconds for t in times if t.op_type in _LAYOUT)
-    found, total = [], 0
-    for op_type in (_QUANTIZE, _DEQUANTIZE):
-        pairs = [
-            (elements[converted[t.name]], t.microseconds)
-            for t in times
-            if t.op_type == op_type and converted.get(t.name) in elements
-        ]
-        total += sum(size for size, _ in pairs)
-        found.append(_fitted(pairs))
-    share = layout / total if total else 0.0
-    first, second = (Rate(rate.once_us, rate.element_us + share) for rate in found)
-    return first, second
+    known = [t for t in times if converted.get(t.name) in elements]
+    quantize, dequantize = (
+        tuple((elements[converted[t.name]], t.microseconds) for t in known if t.op_type == op_type)
+        for op_type in (_QUANTIZE, _DEQUANTIZE)
+    )
+    layouts = tuple(t.microseconds for t in times if t.op_type in _LAYOUT)
+    return Conversions(quantize, dequantize, layouts)
 
 
 def _fitted(pairs: Sequence[tuple[int, float]]) -> Rate:
@@ -167,8 +201,8 @@ def _fitted(pairs: Sequence[tuple[int, float]]) -> Rate:
         once = min(USUAL.once_us, float(spent.mean()))
         return Rate(once, (float(spent.mean()) - once) / float(sizes.mean()))
     slope = float(((sizes - sizes.mean()) * (spent - spent.mean())).sum()) / spread
-    slope = max(slope, 0.0)
-    return Rate(max(0.0, float(spent.mean()) - slope * float(sizes.mean())), slope)
+    slope, least = max(slope, 0.0), min(USUAL.once_us, float(spent.min()))
+    return Rate(max(least, float(spent.mean()) - slope * float(sizes.mean())), slope)
 
 
 def _converted(candidate: ir.Model) -> dict[str, str]:

@@ -9,7 +9,7 @@ from edgeq.graph.walk import is_op, node_name, nodes
 from edgeq.quantization.eligibility import bridges
 from edgeq.quantization.plan import NodeForm
 from edgeq.runtime.latency import compare_latency
-from edgeq.runtime.profile import profile
+from edgeq.runtime.profile import profiles
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.costs import USUAL, Costs, elements_of, measured_costs
 from edgeq.tuning.placement import slower_in_integers
@@ -36,7 +36,7 @@ _WORTH = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """What having all arithmetic in integers is worth, in times of the whole model, as integers also
 save memory and energy: the least of these with which enough stays in integers."""
 
-INTEGER_SHARES = (0.95, 0.75, 0.5)
+INTEGER_SHARES = (0.95, 0.9, 0.8, 0.65, 0.5)
 """Part of the arithmetic in integers that stays there: less only where the model would be slower
 than the original."""
 
@@ -71,12 +71,14 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
         prices: Share of the arithmetic per compute node.
     """
     clock = _Clock(workshop)
-    if sum(spent.microseconds for spent in clock.profile(start.model)) < _LEAST_US:
+    if sum(spent.microseconds for spent in clock.profiles(start.model)[0]) < _LEAST_US:
         return Hastened(start)
     choices = bridged_choices(workshop, start)
     crossed = cross_bridges(workshop, start, choices, clock.speedup, "as measured:")
+    profiled = tuple(dict.fromkeys((start, crossed.best)))
+    costs = clock.costs(profiled, _no_costs(workshop, start))
     for share in INTEGER_SHARES:
-        placed, gain = _placed(workshop, clock, crossed.best, prices, share)
+        placed, gain = _placed(workshop, clock, crossed.best, costs, prices, share)
         if clock.is_faster(workshop.original, placed.model):
             break
     if placed is crossed.best:
@@ -154,28 +156,30 @@ def own_gates(model: ir.Model) -> frozenset[str]:
 
 
 def _placed(
-    workshop: Workshop, clock: _Clock, start: Candidate, prices: Mapping[str, float], share: float
+    workshop: Workshop,
+    clock: _Clock,
+    start: Candidate,
+    costs: Costs,
+    prices: Mapping[str, float],
+    share: float,
 ) -> tuple[Candidate, float]:
     """The candidate with the layers in float that are faster so, and how much faster it is.
 
     What is tried is measured node by node, whether it is faster or not: the next one knows more.
     """
-    model = start.floats.model
-    elements, floating = elements_in(workshop, start), clock.profile(model)
-    best, gain, costs, tried = start, 1.0, None, [start]
+    best, gain, tried = start, 1.0, [frozenset(start.choice.float_for_speed)]
     for _ in range(_ROUNDS):
-        last = tried[-1]
-        mixed, inside = clock.profile(last.model), last.plan.integer_nodes
-        costs = measured_costs(model, last.model, floating, mixed, inside, elements, costs)
         slow = slow_layers(workshop, start, costs, prices, share)
-        if any(slow == each.choice.float_for_speed.keys() for each in tried):
+        if slow in tried:
             break
+        tried.append(slow)
         reasons = {name: reason_for_float(name, costs) for name in sorted(slow)}
         choice = replace(start.choice, float_for_speed=reasons)
-        tried.append(workshop.build(choice, like=start, same_weights=True))
-        faster = clock.speedup(best, tried[-1])
+        attempt = workshop.build(choice, like=start, same_weights=True)
+        faster = clock.speedup(best, attempt)
         if faster > NOTICEABLE:
-            best, gain = tried[-1], gain * faster
+            best, gain = attempt, gain * faster
+        costs = clock.costs([attempt], costs)
     return best, gain
 
 
@@ -212,19 +216,15 @@ def profiled_costs(workshop: Workshop, start: Candidate) -> Costs:
         workshop: Builds and measures.
         start: A candidate without anything that was decided for speed.
     """
-    clock, model = _Clock(workshop), start.floats.model
-    elements, floating = elements_in(workshop, start), clock.profile(model)
     crossed = next(bridged_choices(workshop, start), None)
     candidates = [start]
     if crossed is not None:
         candidates.insert(0, workshop.build(crossed, like=start, same_weights=True))
-    costs = Costs({}, {}, USUAL, USUAL, elements)
-    for each in candidates:
-        costs = measured_costs(
-            model, each.model, floating, clock.profile(each.model), each.plan.integer_nodes,
-            elements, costs,
-        )  # fmt: skip
-    return costs
+    return _Clock(workshop).costs(candidates, _no_costs(workshop, start))
+
+
+def _no_costs(workshop: Workshop, candidate: Candidate) -> Costs:
+    return Costs({}, {}, USUAL, USUAL, elements_in(workshop, candidate))
 
 
 def reason_for_float(name: str, costs: Costs) -> str:
@@ -261,9 +261,20 @@ class _Clock:
         )
         return found.speedup
 
-    def profile(self, model: ir.Model) -> tuple[NodeTime, ...]:
-        """Where the time of a model goes."""
-        return profile(model, self._config(), self.samples)
+    def costs(self, candidates: Sequence[Candidate], before: Costs) -> Costs:
+        """What is known, and what profiles of candidates of one float model tell beyond."""
+        model, costs = candidates[0].floats.model, before
+        floating, *others = self.profiles(model, *(each.model for each in candidates))
+        for each, mixed in zip(candidates, others, strict=True):
+            inside = each.plan.integer_nodes
+            costs = measured_costs(
+                model, each.model, floating, mixed, inside, before.elements, costs
+            )
+        return costs
+
+    def profiles(self, *models: ir.Model) -> tuple[tuple[NodeTime, ...], ...]:
+        """Where the time of each of some models goes."""
+        return profiles(models, self._config(), self.samples)
 
     def _config(self) -> SessionConfig:
         return SessionConfig(self._threads, entries=self._entries)

@@ -7,7 +7,7 @@ import pytest
 from edgeq.calibration import discovery
 from edgeq.errors import PluginError
 from edgeq.ops import RULES
-from edgeq.passes.pipelines import FINALIZE, PREPARE, for_target, names
+from edgeq.passes.pipelines import FINALIZE, PREPARE, for_quantizing, for_target, names
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS
 from edgeq.targets.board import boards
@@ -21,7 +21,13 @@ NAMES = {
     "passes": [
         *dict.fromkeys(
             name
-            for pipeline in (for_target(None), PREPARE, *map(for_target, TARGETS), FINALIZE)
+            for pipeline in (
+                for_target(None),
+                PREPARE,
+                *map(for_target, TARGETS),
+                *map(for_quantizing, TARGETS),
+                FINALIZE,
+            )
             for name in names(pipeline)
         )
     ],

@@ -10,6 +10,7 @@ from edgeq.passes.raise_opset import raise_opset
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.passes.spell_residuals import spell_residuals
 from edgeq.passes.split_prelu import split_prelu
+from edgeq.passes.widen_channels import widen_channels
 from edgeq.quantization.fitting import _HOLDS
 from edgeq.targets import TARGETS, Condition, Execution, Form, PairSums, Placement, target_named
 from edgeq.types import QuantType
@@ -106,6 +107,8 @@ def test_preparation_follows_from_facts(target):
     assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
     assert (recognize_hard_swish in passes) is bool(target.rows("HardSwish"))
     assert (raise_opset in passes) is ((target.maximum_opset or 0) >= 17)
+    wide = any(row.whole_vectors for row in target.rows("Conv"))
+    assert (widen_channels in passes) is wide is target.contrib_operators
     if target.rows("HardSwish"):
         assert target.minimum_opset >= 14
 

@@ -4,7 +4,7 @@ import graphs
 import pytest
 
 from edgeq.runtime.profile import NodeTime
-from edgeq.tuning.costs import USUAL, elements_of, measured_costs, node_times
+from edgeq.tuning.costs import USUAL, Conversions, elements_of, measured_costs, node_times
 
 
 def time(name, microseconds, op_type="Conv"):
@@ -50,10 +50,10 @@ def test_conversions_are_measured_where_they_run_and_usual_elsewhere():
     costs = measured_costs(model, quantized.model, [time("first", 7.0)], mixed, ["first"], sizes)
     assert costs.integer == {"first": 2.0}
     assert costs.floating == {"first": 7.0}
-    # Three microseconds for 400 elements, and the change of layout over 600.
-    assert costs.quantize.of(100) == pytest.approx(5.0 + 1.0)
-    assert costs.quantize.of(500) == pytest.approx(8.0 + 5.0)
-    assert costs.dequantize.once_us == USUAL.once_us
+    # Three microseconds for 400 elements, and one change of layout for two conversions.
+    assert costs.quantize.of(100) == pytest.approx(5.0 + 3.0)
+    assert costs.quantize.of(500) == pytest.approx(8.0 + 3.0)
+    assert costs.dequantize.once_us == pytest.approx(USUAL.once_us + 3.0)
 
 
 def test_what_was_known_before_stays_known():
@@ -70,3 +70,23 @@ def test_what_was_known_before_stays_known():
 
 def test_a_scalar_has_one_element():
     assert elements_of({"a": (), "b": (2, 3)}) == {"a": 1, "b": 6}
+
+
+def test_what_two_profiles_show_of_conversions_is_put_together():
+    """The second has too few to tell what depends on size."""
+    first = Conversions(((100, 5.0), (500, 8.0)), ((100, 4.0),), (2.0, 2.0, 5.0))
+    second = Conversions(((300, 6.5),), (), (4.0,))
+    both = first + second
+    assert both.quantize == ((100, 5.0), (500, 8.0), (300, 6.5))
+    assert both.layouts == (2.0, 2.0, 5.0, 4.0)
+    quantize, dequantize = both.rates()
+    # Each of four changes of layout takes 2 at least, and 3 + 2 for 1000 elements beyond that.
+    assert quantize.once_us == pytest.approx(4.25 + 2.0)
+    assert quantize.element_us == pytest.approx(0.0075 + 0.005)
+    assert dequantize.of(100) == pytest.approx(4.0 + 2.0 + 0.5)
+
+
+def test_a_conversion_takes_its_time_however_small():
+    """A line through noise may cross zero on the way to the smallest."""
+    quantize, _ = Conversions(((1000, 2.0), (2000, 40.0))).rates()
+    assert quantize.of(0) == 2.0

@@ -54,21 +54,21 @@ def timed(monkeypatch, speedups, *profiles, faster=True):
     monkeypatch.setattr(speed._Clock, "speedup", lambda *_: next(answers))
     monkeypatch.setattr(speed._Clock, "is_faster", lambda *_: faster)
 
-    def profile(*_):
+    def look(*_):
         return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(looks, ()))
 
-    monkeypatch.setattr(speed._Clock, "profile", profile)
+    monkeypatch.setattr(speed._Clock, "profiles", lambda _, *models: tuple(map(look, models)))
 
 
 def by_model(in_float, in_integers):
-    """A profile that tells quantized models by their conversions."""
+    """Profiles that tell quantized models by their conversions."""
 
-    def profile(_clock, model):
+    def profile(model):
         quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
         times = in_integers if quantized else in_float
         return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in times)
 
-    return profile
+    return lambda _, *models: tuple(map(profile, models))
 
 
 def form(candidate, node):
@@ -126,7 +126,7 @@ def test_more_than_that_is_left_float_only_to_be_as_fast_as_the_original(shop, m
     in_float, in_integers = [("first", 1.0), ("last", 9.0)], [("first", 90.0), ("last", 9.0)]
     timed(monkeypatch, [1.0, *[1.5] * 9], faster=faster)
     monkeypatch.setattr(speed, "_LEAST_US", 0.0)
-    monkeypatch.setattr(speed._Clock, "profile", by_model(in_float, in_integers))
+    monkeypatch.setattr(speed._Clock, "profiles", by_model(in_float, in_integers))
     start = shop.build(Choice(("minmax",)))
     found = speed.hasten(shop, start, {"first": 0.4, "last": 0.6})
     assert (form(found.best, "first") is NodeForm.FLOAT) is not faster
