@@ -130,7 +130,7 @@ def _judge(
     """A candidate, the reason why not, or None for a node that is none of our business."""
     rule, name = rule_for(node), node_name(node)
     if rule is None:
-        return f"edgeq has no rule for {node.op_type}" if macs.is_compute(node) else None
+        return f"no integer kernel is known for {node.op_type}" if macs.is_compute(node) else None
     if recipe.excludes(name, node.op_type):
         return "excluded by the recipe"
     if name in excluded:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, macs
-from edgeq.graph.walk import node_name, nodes
+from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization.fitting import DYNAMIC_SHAPES
 from edgeq.quantization.plan import INTEGER_FORMS
 
@@ -78,13 +78,33 @@ def refuse_unreachable(
             remedy="Leave it float, or take --scheme fp16",
         )
     why = "; ".join(reason for reason, _ in reasons.most_common(2))
-    nothing = f"none of its {len(compute)} compute nodes can run in int8 on target {target.name}"
-    if DYNAMIC_SHAPES in reasons:
-        raise UnsupportedError(
-            f"{nothing} ({why})",
-            remedy="Fix its sizes first: edgeq optimize MODEL --fix-shape INPUT=1,3,224,224",
-        )
     raise UnsupportedError(
-        f"{nothing} ({why})",
-        remedy="--scheme w8 stores the weights of matrix products in 8 bits",
+        f"none of its {len(compute)} compute nodes can run in int8 on target {target.name} ({why})",
+        remedy=_fixing(model) if DYNAMIC_SHAPES in reasons else _other_scheme(model),
     )
+
+
+def _fixing(model: ir.Model) -> str:
+    """How the sizes that are open are fixed, for the inputs that have such."""
+    open_inputs = [v for v in model.graph.inputs if v.shape is None or not v.shape.is_static()]
+    given = " ".join(f"--fix-shape {_sized(value)}" for value in open_inputs)
+    return f"Fix its sizes first: edgeq optimize MODEL {given or '--fix-shape INPUT=DIMS'}"
+
+
+def _sized(value: ir.Value) -> str:
+    """An input and its sizes, with words for those that are open."""
+    dims = [] if value.shape is None else list(value.shape)
+    told = ",".join(str(dim) if isinstance(dim, int) else "N" for dim in dims)
+    return f"{name_of(value)}={told or 'DIMS'}"
+
+
+def _other_scheme(model: ir.Model) -> str:
+    """A scheme that reaches the model."""
+    if any(is_op(node, "MatMul", "Gemm") and _weighs(node) for node in nodes(model)):
+        return "--scheme w8 stores the weights of matrix products in 8 bits"
+    return "--scheme fp16 halves its size"
+
+
+def _weighs(node: ir.Node) -> bool:
+    """Whether the second factor of a product is constant."""
+    return constants.is_constant(node.inputs[1])

@@ -54,6 +54,7 @@ _MEASURED: Final = 4
 """Samples that errors are measured on."""
 
 _OUTLIERS = "its inputs have outliers: rounded with one scale, its output is {:.0f} dB from float"
+_NO_KERNEL = "no fast kernel rounds the input of {} while it runs"
 _SHARED = "its weights are also looked up, and are stored once"
 
 
@@ -194,7 +195,9 @@ def _tables_looked_up(model: ir.Model) -> list[tuple[Use, ...]]:
 
 
 def _explained(decision: NodeDecision, blocks: Mapping[str, str]) -> NodeDecision:
-    """Why a node is in blocks rather than dynamic."""
+    """Why a node is in blocks rather than dynamic, or neither."""
     if decision.form is NodeForm.BLOCKS:
         return replace(decision, reason=blocks.get(decision.node, ""))
+    if decision.op_type not in _OPERATORS and decision.op_type != "Gather":
+        return replace(decision, reason=_NO_KERNEL.format(decision.op_type))
     return decision

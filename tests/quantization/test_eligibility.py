@@ -43,7 +43,7 @@ def decision(text, node="c", recipe=None, **constants):
         (
             "n (float[5,2,3] x) => (float[5,1,2,4] z) { [c] z, h = GRU<hidden_size=4>(x, w, r) }",
             {"w": graphs.numbers(1, 1, 12, 3), "r": graphs.numbers(2, 1, 12, 4)},
-            "edgeq has no rule for GRU",
+            "no integer kernel is known for GRU",
         ),
     ],
 )

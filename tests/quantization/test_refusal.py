@@ -11,11 +11,12 @@ from edgeq.quantization.annotate import annotate
 from edgeq.quantization.refusal import refuse_quantized, refuse_unreachable
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
+from edgeq.targets.edge_generic import EDGE_GENERIC
 
 
-def refuse(model, recipe=None):
-    decisions = annotate(model, CPU, recipe or Recipe()).decisions
-    refuse_unreachable(model, decisions, CPU)
+def refuse(model, recipe=None, target=CPU):
+    decisions = annotate(model, target, recipe or Recipe()).decisions
+    refuse_unreachable(model, decisions, target)
 
 
 def test_a_quantized_model_is_refused_with_the_operators_that_show_it():
@@ -48,6 +49,22 @@ def test_a_model_out_of_reach_names_the_reason_and_another_scheme():
         refuse(loader.load(models.mlp()).model, Recipe(exclude=("MatMul",)))
     assert "excluded by the recipe" in str(caught.value)
     assert "--scheme w8" in caught.value.remedy
+
+
+def test_a_scheme_is_named_that_reaches_the_model():
+    text = "n (float[5,2,3] x) => (float[5,1,2,4] z) { z, h = GRU<hidden_size=4>(x, w, r) }"
+    weights = {"w": graphs.numbers(1, 1, 12, 3), "r": graphs.numbers(2, 1, 12, 4)}
+    with pytest.raises(UnsupportedError, match="no integer kernel is known for GRU") as caught:
+        refuse(graphs.build(text, **weights))
+    assert "--scheme fp16" in caught.value.remedy
+
+
+def test_sizes_to_fix_are_told_with_the_inputs_that_have_them():
+    text = """n (float[N,3,H,8] left, float[1,4,1,8] right) => (float[N,4,H,8] z) {
+        y = Conv(left, w) z = Add(y, right) }"""
+    with pytest.raises(UnsupportedError, match="fixed shapes only") as caught:
+        refuse(graphs.build(text, w=graphs.numbers(1, 4, 3, 1, 1)), target=EDGE_GENERIC)
+    assert caught.value.remedy.endswith("optimize MODEL --fix-shape left=N,3,N,8")
 
 
 def test_a_model_reached_partly_goes_on():

@@ -107,6 +107,7 @@ def test_convolutions_stay_float_and_excluded_layers_too():
     assert decisions["m"].form is NodeForm.DYNAMIC
     assert decisions["k2"].form is NodeForm.FLOAT
     assert "ConvInteger" not in {n.op_type for n in nodes(made)}
+    assert decisions["c"].reason == "no fast kernel rounds the input of Conv while it runs"
 
 
 def test_from_python_without_data():
