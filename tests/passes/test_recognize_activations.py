@@ -86,7 +86,9 @@ def test_others_stay(body):
         ("r = Max(x, one) s = Min(r, six) y = Relu(s)", ["Clip"]),
         ("r = Min(x, one) y = Max(r, six)", ["Clip"]),
         ("r = Max(x, one) y = Max(r, six)", ["Clip"]),
-        ("y = Min(x, six)", ["Min"]),
+        ("y = Min(x, six)", ["Clip"]),
+        ("y = Max(one, x)", ["Clip"]),
+        ("y = Min(x, zero)", ["Min"]),
         ("y = Relu(x)", ["Relu"]),
     ],
 )
