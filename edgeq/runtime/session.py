@@ -30,6 +30,10 @@ before onnxruntime has a copy of its own, while data in a file is mapped by it."
 
 _FATAL_ONLY = 4
 
+_ENTRIES = {"session.force_spinning_stop": "1"}
+"""Idle threads of a session spin for a while behind a run, and take a core from the session that
+runs next: models timed in turn on two threads took up to three times as long (1.31)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -40,7 +44,7 @@ class SessionConfig:
         optimize: Whether onnxruntime may rewrite the graph.
         portable: Whether it leaves out what suits this machine only: other layouts.
         without: Names of its graph transformers to leave out.
-        entries: ``SessionOptions.add_session_config_entry`` pairs.
+        entries: ``SessionOptions.add_session_config_entry`` pairs, beside those of all sessions.
         reuse: Whether it plans which buffers to use again. The time that takes grows with the
             square of the number of values (2 s for 3000 nodes); without it they are freed and
             allocated as the run goes.
@@ -160,7 +164,7 @@ def _options(
     level = ort.GraphOptimizationLevel
     most = level.ORT_ENABLE_EXTENDED if config.portable else level.ORT_ENABLE_ALL
     options.graph_optimization_level = most if config.optimize else level.ORT_DISABLE_ALL
-    for key, value in config.entries.items():
+    for key, value in (_ENTRIES | dict(config.entries)).items():
         options.add_session_config_entry(key, value)
     if profile_prefix is not None:
         options.enable_profiling = True

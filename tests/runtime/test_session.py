@@ -14,6 +14,8 @@ from edgeq.runtime import session as sessions
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.session import Session, SessionConfig, first_line, tensor_bytes
 
+STOPPING = "session.force_spinning_stop"
+
 
 def loaded():
     return loader.load(models.mlp()).model
@@ -91,3 +93,13 @@ def test_tensor_bytes_counts_bodies_too():
 def test_the_first_line_of_an_error_is_short():
     assert first_line(ValueError("[ONNXRuntimeError] : 2 : bad\nmore")) == "2 : bad"
     assert first_line(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize(("entries", "wanted"), [({}, "1"), ({STOPPING: "0", "x": "y"}, "0")])
+def test_idle_threads_leave_the_cores_to_the_next_session(monkeypatch, entries, wanted):
+    """Unless a target has it otherwise."""
+    opened, make = [], sessions.ort.SessionOptions
+    monkeypatch.setattr(sessions.ort, "SessionOptions", lambda: opened.append(make()) or opened[0])
+    Session(loaded(), SessionConfig(2, entries=entries))
+    for key, value in {**entries, STOPPING: wanted}.items():
+        assert opened[0].get_session_config_entry(key) == value
