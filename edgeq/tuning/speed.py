@@ -99,6 +99,9 @@ def cross_bridges(
 ) -> Hastened:
     """The first choice of bridges that costs little, if it is faster.
 
+    Ranges that were chosen while float operators stood between the layers may cut off what those
+    would have to carry: where they do, others are tried.
+
     Args:
         workshop: Builds candidates.
         start: The candidate without bridges.
@@ -107,8 +110,8 @@ def cross_bridges(
         told: How that is known.
     """
     for choice in choices:
-        attempt = workshop.build(choice, like=start, same_weights=True)
-        if not _is_close_enough(attempt, start):
+        attempt = _bridged(workshop, start, choice)
+        if attempt is None:
             continue
         gain = speedup(start, attempt)
         if gain <= NOTICEABLE:
@@ -118,8 +121,28 @@ def cross_bridges(
             f"too, {told} {gain:.2f} times as fast, {start.typical_db:.1f} -> "
             f"{attempt.typical_db:.1f} dB"
         )
+        if attempt.choice.calibrators != start.choice.calibrators:
+            said += f", with the ranges of {attempt.choice.calibrators[0]}"
         return Hastened(attempt, (said,))
     return Hastened(start)
+
+
+def _bridged(workshop: Workshop, start: Candidate, choice: Choice) -> Candidate | None:
+    """A choice of bridges built, with other ranges where need be; None where none is close enough.
+
+    It keeps the weights of the candidate without bridges.
+    """
+
+    def build(calibrators: tuple[str, ...]) -> Candidate:
+        ranged = replace(choice, calibrators=calibrators)
+        return workshop.build(ranged, like=start, same_weights=True)
+
+    first = build(choice.calibrators)
+    if _is_close_enough(first, start):
+        return first
+    rest = [(name,) for name in workshop.calibrators if (name,) != choice.calibrators]
+    found = [each for each in map(build, rest) if _is_close_enough(each, start)]
+    return max(found, key=lambda each: (each.typical_db, each.sqnr_db), default=None)
 
 
 def _is_close_enough(attempt: Candidate, start: Candidate) -> bool:

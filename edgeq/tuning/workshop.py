@@ -153,6 +153,11 @@ class Workshop:
         return self.build(candidate.choice, like=candidate, from_all=True)
 
     @property
+    def calibrators(self) -> tuple[str, ...]:
+        """The names that a choice may give."""
+        return tuple(self._calibrators)
+
+    @property
     def most_learned_from(self) -> int:
         """How many samples there are to learn from."""
         return len(self._everything)

@@ -34,6 +34,10 @@ def swish():
 
 @pytest.fixture
 def shop(monkeypatch):
+    return bridged_shop(monkeypatch)
+
+
+def bridged_shop(monkeypatch, calibrator="minmax"):
     model = swish()
     samples = graphs.feeds(model)
     crossing = bridges(model, CPU)
@@ -42,7 +46,7 @@ def shop(monkeypatch):
         return annotate(*arguments, bridged=crossing)
 
     monkeypatch.setattr("test_workshop.annotate", everything)
-    return workshop(model, samples)
+    return workshop(model, samples, calibrator=calibrator)
 
 
 def timed(monkeypatch, speedups, *profiles, faster=True):
@@ -103,6 +107,20 @@ def test_bridges_that_cost_too_much_are_not_even_timed(shop, monkeypatch):
     monkeypatch.setattr(speed, "BEARABLE_DB", -100.0)
     start = shop.build(Choice(("minmax",)))
     assert speed.hasten(shop, start, PRICES).best is start
+
+
+def test_bridges_take_the_ranges_that_keep_them_close(monkeypatch):
+    timed(monkeypatch, [1.3])
+    shop = bridged_shop(monkeypatch, "auto")
+    start = shop.build(Choice(("percentile",)))
+    # Cut ranges do for what stands between float operators, and not for what they carry.
+    kept = {("minmax",), ("mse",)}
+    monkeypatch.setattr(speed, "_is_close_enough", lambda each, _: each.choice.calibrators in kept)
+    found = speed.hasten(shop, start, PRICES)
+    both = [shop.build(replace(found.best.choice, calibrators=names)) for names in kept]
+    assert found.best.choice.calibrators in kept
+    assert found.best.sqnr_db == max(each.sqnr_db for each in both)
+    assert f"the ranges of {found.best.choice.calibrators[0]}" in found.notes[0]
 
 
 def test_a_layer_that_is_slower_in_integers_stays_float_and_says_why(shop, monkeypatch):

@@ -21,8 +21,8 @@ from edgeq.tuning.floats import NOT_FINITE
 from edgeq.tuning.workshop import Workshop
 
 
-def workshop(model, samples, measured=None, further=()):
-    chosen = calibrators_for("minmax")
+def workshop(model, samples, measured=None, further=(), calibrator="minmax"):
+    chosen = calibrators_for(calibrator)
     names = [ref.name for ref in annotate(model, CPU, Recipe()).observed()]
     found = collect(model, names, samples, required_kinds(chosen), threads=1)
     measured = measured or samples
