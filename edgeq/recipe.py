@@ -15,10 +15,16 @@ from edgeq.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMES = ("int8", "a16w8", "w8", "w4", "w2", "dynamic", "fp16")
+SCHEMES = ("int8", "a16w8", "w8", "w4", "w2", "dynamic", "fp16", "bf16", "fp8")
 """The schemes that work today."""
 
-DATA_FREE_SCHEMES = ("w8", "w4", "w2", "dynamic", "fp16")
+CONVERTED_SCHEMES = ("w8", "w4", "w2", "dynamic", "fp16", "bf16", "fp8")
+"""Those that take no calibrator: one conversion, and nothing to search for."""
+
+FLOAT_SCHEMES = ("fp16", "bf16", "fp8")
+"""Those whose weights are narrower floats, by operators of the ONNX standard."""
+
+DATA_FREE_SCHEMES = tuple(scheme for scheme in CONVERTED_SCHEMES if scheme != "fp8")
 """Those that find no ranges of activations, and so need no samples."""
 
 WEIGHTS = ("minmax", "mse")

@@ -15,7 +15,7 @@ from edgeq.passes.pipelines import FINALIZE, Repeat, run_pipeline
 from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.quantization.caches import BITS, CacheRanges, find_caches, store_caches
-from edgeq.recipe import DATA_FREE_SCHEMES
+from edgeq.recipe import CONVERTED_SCHEMES, FLOAT_SCHEMES
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
 
@@ -32,7 +32,7 @@ FLOAT: Final = "float32"
 FORMS: Final = (FLOAT, *BITS)
 """What ``--kv-cache`` takes: attention fused alone, or integers as well."""
 
-SCHEMES: Final = tuple(scheme for scheme in DATA_FREE_SCHEMES if scheme != "fp16")
+SCHEMES: Final = tuple(scheme for scheme in CONVERTED_SCHEMES if scheme not in FLOAT_SCHEMES)
 
 _FUSE: Final[Pipeline] = (
     infer_shapes,

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeq.api.input_scaling import NOTHING_SCALED, scaled_for_blocks, scaling_notes
 from edgeq.errors import RecipeError
+from edgeq.quantization.brain_floats import store_as_bfloat16
+from edgeq.quantization.float8 import MINIMUM_OPSET, quantize_to_float8, read_by_products
 from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.plan import NodeForm
+from edgeq.refinement.channels import channel_ranges
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.dynamic import quantize_dynamically
 from edgeq.weight_only.methods import AUTO, AWQ, WITHOUT_DATA
@@ -70,7 +73,7 @@ class Converted:
 
 Conversion: TypeAlias = Callable[[Ground], Converted]
 
-MINIMUM_OPSETS: Final = {"dynamic": 11}
+MINIMUM_OPSETS: Final = {"dynamic": 11, "bf16": 13, "fp8": MINIMUM_OPSET}
 """The opset that a scheme needs, where it needs one."""
 
 
@@ -118,6 +121,29 @@ def _half(ground: Ground) -> Converted:
     return Converted(ground.model, "none", decisions, (told,))
 
 
+def _brain(ground: Ground) -> Converted:
+    decisions = store_as_bfloat16(ground.model, ground.options.recipe)
+    count = sum(d.form is NodeForm.STORED for d in decisions)
+    told = f"The weights of {count} nodes are bfloat16; all arithmetic is float32"
+    return Converted(ground.model, "none", decisions, (told,))
+
+
+def _float8(ground: Ground) -> Converted:
+    recipe = ground.options.recipe
+    wanted = dict.fromkeys(read_by_products(ground.model, recipe), -1)
+    seen = channel_ranges(ground.model, wanted, ground.samples)
+    largest = {
+        name: float(max(-each.minimum.min(), each.maximum.max())) for name, each in seen.items()
+    }
+    decisions = quantize_to_float8(ground.model, recipe, largest)
+    count = sum(d.form is NodeForm.STORED for d in decisions)
+    told = (
+        f"{count} of {len(decisions)} products read float8 (E4M3FN); onnxruntime, which it is "
+        "proven with here, multiplies in float32 between conversions, and no faster"
+    )
+    return Converted(ground.model, "max", decisions, (told,))
+
+
 def _row(table: StoredTable, scaled: frozenset[str] = frozenset()) -> BlockRow:
     has_factors = not scaled.isdisjoint(table.nodes)
     return BlockRow(
@@ -153,5 +179,7 @@ CONVERSIONS: Final[dict[str, Conversion]] = {
     **dict.fromkeys(SCHEME_BITS, _in_blocks),
     "dynamic": _dynamic,
     "fp16": _half,
+    "bf16": _brain,
+    "fp8": _float8,
 }
 """By scheme."""

@@ -12,7 +12,15 @@ from edgeq.errors import RecipeError, nearest
 from edgeq.passes.pipelines import PREPARE, names
 from edgeq.passes.recognize_hard_swish import recognize_hard_swish
 from edgeq.passes.widen_channels import widen_channels
-from edgeq.recipe import DATA_FREE_SCHEMES, PAIRS, SCHEMES, WEIGHTS, Recipe, load_recipe
+from edgeq.recipe import (
+    CONVERTED_SCHEMES,
+    FLOAT_SCHEMES,
+    PAIRS,
+    SCHEMES,
+    WEIGHTS,
+    Recipe,
+    load_recipe,
+)
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS, target_named
 from edgeq.tuning.budget import Limits
@@ -31,6 +39,9 @@ if TYPE_CHECKING:
 
 WIDE: Final = "a16w8"
 """int8 with activations of 16 bits, where the target takes them."""
+
+FLOAT8: Final = "fp8"
+"""Weights and what products read in float8, where the target takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,7 @@ def resolve_options(
             remedy="Give --max-drop, too",
         )
     _require_limits(max_trials, time_limit)
-    if scheme in DATA_FREE_SCHEMES:
+    if scheme in CONVERTED_SCHEMES:
         _require_nothing_to_search(scheme, calibrator, skip_steps, max_trials, time_limit)
     chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps).with_changes(seed=seed)
     if not chosen.search and (max_trials is not None or time_limit is not None):
@@ -119,9 +130,8 @@ def resolve_options(
         )
     in_blocks = resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data)
     profile = target_named(target)
-    if scheme == WIDE:
-        profile = _with_wide_activations(profile)
-    if scheme in DATA_FREE_SCHEMES:
+    profile = _fed(profile, scheme)
+    if scheme in CONVERTED_SCHEMES:
         require_operators(profile, scheme, in_blocks)
     if kv_cache is not None:
         operators = profile.contrib_operators
@@ -140,16 +150,27 @@ def resolve_options(
     )  # fmt: skip
 
 
-def _with_wide_activations(target: TargetProfile) -> TargetProfile:
-    wide = target.with_wide_activations()
-    if wide is None:
-        able = [each.name for each in TARGETS if each.wide_activation is not None]
+def _fed(target: TargetProfile, scheme: str) -> TargetProfile:
+    """The target with the activations of a scheme.
+
+    Raises:
+        RecipeError: It takes none of these.
+    """
+    if scheme == WIDE:
+        fed, able = target.with_wide_activations(), [t for t in TARGETS if t.wide_activation]
+        what, key = "activations of 16 bits", "wide_activation"
+    elif scheme == FLOAT8:
+        fed, able = target.with_float8(), [t for t in TARGETS if t.float8_kernels]
+        what, key = "float8", "float8_kernels"
+    else:
+        return target
+    if fed is None:
         raise RecipeError(
-            f"target {target.name} takes no activations of 16 bits",
-            where="--scheme a16w8",
-            remedy=f"Take --target {' or '.join(able)}, or a profile with wide_activation",
+            f"target {target.name} takes no {what}",
+            where=f"--scheme {scheme}",
+            remedy=f"Take --target {' or '.join(t.name for t in able)}, or a profile with {key}",
         )
-    return wide
+    return fed
 
 
 def _given_costs(
@@ -163,7 +184,7 @@ def _given_costs(
     if not files:
         return None
     why = None
-    if scheme in DATA_FREE_SCHEMES:
+    if scheme in CONVERTED_SCHEMES:
         why = f"scheme {scheme} places nothing by times"
     elif not latency_tuning:
         why = "times are not to decide (--no-latency-tuning)"
@@ -234,7 +255,7 @@ def resolve_recipe(
 
 def require_operators(target: TargetProfile, scheme: str, blocks: BlockScheme | None) -> None:
     """Refuse to write operators of onnxruntime for a program that has none of them."""
-    standard = scheme == "fp16" or (blocks is not None and blocks.format == STANDARD)
+    standard = scheme in FLOAT_SCHEMES or (blocks is not None and blocks.format == STANDARD)
     if not (standard or target.contrib_operators):
         raise RecipeError(
             f"target {target.name} has no operators of onnxruntime's own, which {scheme} consists "

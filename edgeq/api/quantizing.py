@@ -21,7 +21,7 @@ from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import RecipeError
 from edgeq.progress import Silent
 from edgeq.quantization.ranges import calibrators_for
-from edgeq.recipe import DATA_FREE_SCHEMES
+from edgeq.recipe import CONVERTED_SCHEMES, DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.costs_file import require_same_model
@@ -114,7 +114,8 @@ def quantize(
             wider ones are used, for the matrices that suffer most.
         kv_cache: For a language model whose cache is inputs and outputs: ``float32`` fuses the
             attention over it, ``int8`` and ``int4`` store it in integers, too, so that those inputs
-            and outputs change their type; with data, and a scheme other than ``int8`` and ``fp16``.
+            and outputs change their type; with data, and the schemes ``w8``, ``w4``, ``w2`` and
+            ``dynamic``.
         target: Name of the target profile.
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.
@@ -162,8 +163,14 @@ def quantize(
     )  # fmt: skip
     listener = progress or Silent()
     stages = Stages(listener)
-    if options.scheme in DATA_FREE_SCHEMES:
+    if options.scheme in CONVERTED_SCHEMES:
         _require_no_table(calibration_table, scheme)
+        if calibration_data is None and scheme not in DATA_FREE_SCHEMES:
+            raise RecipeError(
+                f"scheme {scheme} has to see how large inputs get",
+                where="calibration_data",
+                remedy="Give samples, 16 or more",
+            )
         return convert(model, calibration_data, options, stages, listener, max_samples=max_samples)
     _require_one_source(calibration_data, calibration_table, max_samples)
     with stages.stage("load"):

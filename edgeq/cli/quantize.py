@@ -12,16 +12,13 @@ from edgeq.cli import options
 from edgeq.cli.output import check_output, check_report, write_reports, write_text
 from edgeq.cli.progress import progress_bar
 from edgeq.cli.show import show, show_json
-from edgeq.errors import RecipeError, UnsupportedError, ValidationFailed, nearest
+from edgeq.errors import RecipeError, ValidationFailed, nearest
 from edgeq.recipe import DATA_FREE_SCHEMES, SCHEMES, recipe_text
 from edgeq.report.text import file_size, printable
 
 if TYPE_CHECKING:
     from edgeq.api import QuantizationResult
     from edgeq.graph.saver import SavedModel
-
-PLANNED_SCHEMES = {"bf16": "bfloat16", "fp8": "float8"}
-"""Part of the command line's contract, and still to come; and what they would compute in."""
 
 _REMEDY = (
     "Give more typical samples, keep the worst layers of the report in float with --exclude, or "
@@ -94,8 +91,8 @@ class _Request:
     default="int8",
     show_default=True,
     metavar="SCHEME",
-    help="int8 or, for NPUs, a16w8 (ranges from --calib), dynamic (ranges while running), fp16, or "
-    "w8, w4, w2: weights in blocks.",
+    help="int8 or, for NPUs, a16w8 (ranges from --calib), dynamic (ranges while running), w8, w4, "
+    "w2: weights in blocks, or fp16, bf16, fp8 (with --calib): narrower floats.",
 )
 @click.option(
     "--block-size",
@@ -248,13 +245,6 @@ def _check(request: _Request) -> None:
 
 
 def _check_scheme(scheme: str) -> None:
-    if scheme in PLANNED_SCHEMES:
-        raise UnsupportedError(
-            f"the scheme {scheme!r} does not exist yet: onnxruntime's CPU provider multiplies no "
-            f"{PLANNED_SCHEMES[scheme]}, and edgeq hands over nothing that it has not run",
-            where="--scheme",
-            remedy=f"Use --scheme {', '.join(SCHEMES)}",
-        )
     if scheme not in SCHEMES:
         raise RecipeError(
             f"unknown scheme {scheme!r}",

@@ -24,6 +24,7 @@ class NodeForm(enum.Enum):
     DYNAMIC = "dynamic"
     BLOCKS = "blocks"
     HALF = "half"
+    STORED = "stored"
     FLOAT = "float"
     ABSORBED = "absorbed"
 

@@ -128,6 +128,9 @@ class KernelRow:
     source: str = ""
 
 
+_NO_FUSED_PAIRS = "session.disable_quant_qdq"
+"""Session entry of onnxruntime (onnxruntime_session_options_config_keys.h)."""
+
 _WIDE_OPSET = 21
 """Opset from which QuantizeLinear makes 16-bit integers (ONNX operators, QuantizeLinear-21)."""
 
@@ -159,6 +162,7 @@ class TargetProfile:
         contrib_operators: Whether its runtime has onnxruntime's own operators, those of the domain
             com.microsoft.
         half_kernels: Whether it computes in half precision without casting to float.
+        float8_kernels: Whether it multiplies float8 that it reads through DequantizeLinear.
         dynamic_shapes: Whether it takes values whose sizes are not known.
         bodies: Whether it takes If, Loop and Scan.
         slow_operators: Operators that run slower than spelled out in others; also such that its
@@ -187,12 +191,23 @@ class TargetProfile:
     machines: frozenset[str] = frozenset()
     contrib_operators: bool = False
     half_kernels: bool = False
+    float8_kernels: bool = False
     dynamic_shapes: bool = True
     bodies: bool = True
     slow_operators: frozenset[str] = frozenset()
     float_operators: frozenset[str] | None = None
     sources: tuple[str, ...] = ()
     digest: str = ""
+
+    def with_float8(self) -> TargetProfile | None:
+        """The same target fed with float8; None where it has no kernels for that.
+
+        onnxruntime's CPU provider, where the result is proven, would fuse DequantizeLinear of
+        float8 to operators on integers and then not load the model (1.31): it is told not to.
+        """
+        if not self.float8_kernels:
+            return None
+        return replace(self, session_entries={**self.session_entries, _NO_FUSED_PAIRS: "1"})
 
     def with_wide_activations(self) -> TargetProfile | None:
         """The same target fed with 16-bit activations; None where it takes none."""

@@ -185,6 +185,7 @@ _PROFILE: dict[str, Reader] = {
     "machines": _names,
     "contrib_operators": toml.flag,
     "half_kernels": toml.flag,
+    "float8_kernels": toml.flag,
     "dynamic_shapes": toml.flag,
     "bodies": toml.flag,
     "slow_operators": _names,

@@ -71,6 +71,7 @@ TENSORRT = TargetProfile(
     integer_bias=False,
     execution=Execution.EMULATED,
     half_kernels=True,
+    float8_kernels=True,
     sources=(
         "NVIDIA TensorRT documentation, Working with Quantized Types",
         "onnx-tensorrt, onnxOpImporters.cpp: zero points other than zero are refused",

@@ -132,7 +132,7 @@ def test_a_function_that_fails(refuse, net, work):
         (("--calibrator", "percentil"), "Did you mean 'percentile'?"),
         (("--calibrator", "percentile:levle=9"), "Did you mean 'level'?"),
         (("--calibrator", "percentile:level=x"), "level takes float"),
-        (("--scheme", "fp8"), "does not exist yet"),
+        (("--scheme", "fp9"), "Did you mean 'fp"),
         (("--scheme", "w4", "--block-size", "20"), "power of two"),
         (("--scheme", "w4", "--layer-bits", "head"), "no pattern with bits"),
         (("--scheme", "int9"), "Did you mean 'int8'?"),
