@@ -5,12 +5,14 @@
 The model is made here: an embedding, layers of two products each with a residual sum, an output
 layer; random weights, in external data that is written layer by layer. It is quantized in a
 process of its own with ARGUMENTS (`--scheme w4` when there are none) and run. A second process is
-interrupted as Ctrl-C does in the middle of quantizing, and may leave nothing behind.
+interrupted as Ctrl-C does in the middle of quantizing: it may leave nothing behind, neither where
+the output goes nor among temporary files, and the model has to be what it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import subprocess
@@ -99,9 +101,14 @@ def quantize(model: Path, out: Path, arguments: Sequence[str]) -> tuple[int, flo
 
 
 def interrupt(model: Path, out: Path, arguments: Sequence[str], after: float) -> list[str]:
-    """Files that a process leaves in the output's folder when Ctrl-C ends it after some seconds."""
-    before = {path.name for path in out.parent.iterdir()}
-    child = subprocess.Popen(_command(model, out, arguments), stderr=subprocess.DEVNULL)
+    """Files that a process leaves, or changes, when Ctrl-C ends it after some seconds."""
+    folder = model.parent
+    (folder / "tmp").mkdir()
+    before = _digests(folder)
+    environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+    child = subprocess.Popen(
+        _command(model, out, arguments), stderr=subprocess.DEVNULL, env=environment
+    )
     try:
         child.wait(after)
     except subprocess.TimeoutExpired:
@@ -109,7 +116,16 @@ def interrupt(model: Path, out: Path, arguments: Sequence[str], after: float) ->
     code = child.wait()
     if code != _CTRL_C:
         raise SystemExit(f"it was to be interrupted after {after:.0f} s, and ended with {code}")
-    return sorted({path.name for path in out.parent.iterdir()} - before)
+    now = _digests(folder)
+    return sorted(path for path in before | now if before.get(path) != now.get(path))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in (each for each in folder.rglob("*") if each.is_file()):
+        with path.open("rb") as file:
+            found[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _command(model: Path, out: Path, arguments: Sequence[str]) -> list[str]:

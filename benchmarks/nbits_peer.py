@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, matmul_nbits_quantizer, quantize_dynamic
+from onnxruntime.quantization.neural_compressor import weight_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,24 @@ class Samples(CalibrationDataReader):
         return iter(self.get_next, None)
 
 
+class Remembering(onnxruntime.InferenceSession):
+    """Runs once for each sample, and not once more for every value that is asked for.
+
+    gptq asks for one input of a matrix at a time: the same numbers, in a twentieth of the time.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._known: dict[int, dict[str, np.ndarray]] = {}
+
+    def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """See onnxruntime; a feed is told by its identity."""
+        if id(feed) not in self._known:
+            outputs = [output.name for output in self.get_outputs()]
+            self._known[id(feed)] = dict(zip(outputs, super().run(outputs, feed), strict=True))
+        return [self._known[id(feed)][name] for name in names]
+
+
 def config(kind: str, bits: int, block: int, calib: str) -> Any:
     """The options of one method."""
     nbits = matmul_nbits_quantizer
@@ -48,6 +68,7 @@ def config(kind: str, bits: int, block: int, calib: str) -> Any:
     if kind == "k_quant":
         return nbits.KQuantWeightOnlyQuantConfig()
     if kind == "gptq":
+        weight_only.ort.InferenceSession = Remembering
         return nbits.GPTQWeightOnlyQuantConfig(Samples(calib), block_size=block)
     ops = ("MatMul", "Gather") if kind == "default+gather" else ("MatMul",)
     return nbits.DefaultWeightOnlyQuantConfig(
