@@ -26,6 +26,7 @@ from edgeq.recipe import Recipe
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.targets.profile import Form
 from edgeq.types import QuantSpec, QuantType
+from edgeq.weight_only.routers import REASON, routers
 from edgeq.weight_only.scheme import BlockScheme
 from edgeq.weight_only.storing import store_in_blocks
 from edgeq.weight_only.tables import find_tables
@@ -92,7 +93,7 @@ def quantize_dynamically(
 
 
 def in_blocks_for(model: ir.Model, samples: Sequence[Sample], threads: int) -> dict[str, str]:
-    """The products that need a scale per block of inputs, each with the reason.
+    """The products that one scale for all inputs is not for, each with the reason.
 
     Args:
         model: A prepared model; not changed.
@@ -108,7 +109,7 @@ def in_blocks_for(model: ir.Model, samples: Sequence[Sample], threads: int) -> d
     }
     for table in _tables_looked_up(model):
         found |= {node_name(use.node): _SHARED for use in table if not use.looks_up}
-    return found
+    return found | dict.fromkeys(map(node_name, routers(model)), REASON)
 
 
 def dynamic_plan(

@@ -13,6 +13,7 @@ from edgeq.graph import constants, macs
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.runtime.memory import let_go
+from edgeq.weight_only.routers import REASON, routers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,10 +123,11 @@ def find_tables(model: ir.Model, recipe: Recipe) -> Found:
     """
     uses: list[Use] = []
     decisions: dict[str, NodeDecision] = {}
+    routing = routers(model)
     for node in nodes(model):
         if not (macs.is_compute(node) or is_op(node, "Gather")):
             continue
-        use = _use(node, recipe)
+        use: Use | str = REASON if node in routing else _use(node, recipe)
         if isinstance(use, Use):
             uses.append(use)
         elif use:
