@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgeq.types import Array
+    from numpy.typing import NDArray
+
+    from edgeq.types import Array, FloatArray
 
 MAX_DB = 200.0
 """What equal arrays score; float64 sums do not resolve more."""
@@ -18,6 +20,8 @@ CLOSE_DB = 30.0
 """A sample that is closer than this counts as being this close: better is not noticed."""
 
 _MIN_CLASSES = 2
+_PIECE = 1 << 13
+"""Numbers that the caches hold, and that BLAS does not share among threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +82,19 @@ class FidelityMeter:
             self._agreeing += int(np.sum(reference == candidate))
             # The distance between two class numbers says nothing: they are equal or not.
             reference, candidate = np.ones(reference.shape), reference == candidate
-        want, got = reference.astype(np.float64), candidate.astype(np.float64)
-        known = np.isfinite(want)
-        self._finite = self._finite and bool(np.isfinite(got[known]).all())
-        want, got = np.where(known, want, 0.0), np.where(known & np.isfinite(got), got, 0.0)
-        if not want.size:
+        if not reference.size:
             return
-        error = want - got
-        signal, noise = float(np.vdot(want, want)), float(np.vdot(error, error))
-        self._signal += signal
-        self._noise += noise
-        self._ratios.append(min(sqnr_db(signal, noise), CLOSE_DB))
-        self._max_error = max(self._max_error, float(np.abs(error).max()))
-        norm = math.sqrt(signal * float(np.vdot(got, got)))
-        if noise == 0.0:
-            self._cosines.append(1.0)
-        else:
-            self._cosines.append(float(np.vdot(want, got)) / norm if norm else 0.0)
-        if scores and want.ndim and want.shape[-1] >= _MIN_CLASSES:
-            agree = want.argmax(-1) == got.argmax(-1)
+        found = _Sums.of(reference, candidate)
+        self._finite = self._finite and found.finite
+        self._signal += found.signal
+        self._noise += found.noise
+        self._ratios.append(min(sqnr_db(found.signal, found.noise), CLOSE_DB))
+        self._max_error = max(self._max_error, found.max_error)
+        self._cosines.append(found.cosine)
+        if scores and reference.ndim and reference.shape[-1] >= _MIN_CLASSES:
+            known = np.isfinite(reference)
+            wanted, made = (_only(known & np.isfinite(a), a) for a in (reference, candidate))
+            agree = wanted.argmax(-1) == made.argmax(-1)
             self._rows += agree.size
             self._agreeing += int(agree.sum())
 
@@ -110,6 +108,52 @@ class FidelityMeter:
             finite=self._finite,
             typical_db=float(np.mean(self._ratios)) if self._ratios else MAX_DB,
         )
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What two arrays of numbers amount to, piece by piece: of an image each copy takes 100 MB."""
+
+    finite: bool = True
+    signal: float = 0.0
+    noise: float = 0.0
+    energy: float = 0.0
+    product: float = 0.0
+    max_error: float = 0.0
+
+    @classmethod
+    def of(cls, reference: Array, candidate: Array) -> _Sums:
+        """The sums over all elements for which the reference has a finite number."""
+        sums, left, right = cls(), reference.reshape(-1), candidate.reshape(-1)
+        for start in range(0, left.size, _PIECE):
+            part = slice(start, start + _PIECE)
+            sums.add(left[part].astype(np.float64), right[part].astype(np.float64))
+        return sums
+
+    def add(self, want: FloatArray, got: FloatArray) -> None:
+        """Count a piece of both."""
+        known, finite = np.isfinite(want), np.isfinite(got)
+        self.finite = self.finite and bool(finite[known].all())
+        want, got = np.where(known, want, 0.0), np.where(known & finite, got, 0.0)
+        error = want - got
+        self.signal += float(np.vdot(want, want))
+        self.noise += float(np.vdot(error, error))
+        self.energy += float(np.vdot(got, got))
+        self.product += float(np.vdot(want, got))
+        self.max_error = max(self.max_error, float(np.abs(error).max()))
+
+    @property
+    def cosine(self) -> float:
+        """Of the angle between the two; 1 where they are equal, be it everywhere 0."""
+        if self.noise == 0.0:
+            return 1.0
+        norm = math.sqrt(self.signal * self.energy)
+        return self.product / norm if norm else 0.0
+
+
+def _only(kept: NDArray[np.bool_], numbers: Array) -> Array:
+    """The numbers that are kept, and 0 in place of the others."""
+    return numbers if kept.all() else np.where(kept, numbers, np.zeros((), numbers.dtype))
 
 
 def sqnr_db(signal: float, noise: float) -> float:

@@ -65,3 +65,17 @@ def test_one_sample_that_tips_over_does_not_decide_the_typical_sample():
     found = closeness(*[close] * 9, tipped)
     assert found.sqnr_db < 8
     assert found.typical_db == pytest.approx((9 * CLOSE_DB + 10 * np.log10(1 / 2)) / 10)
+
+
+def test_large_outputs_are_compared_whole_though_piece_by_piece():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(3, 101, 97)).astype(np.float32)
+    candidate = reference.copy()
+    reference[0, 0, 0], candidate[2, 100] = np.nan, candidate[2, 100][::-1]
+    found = closeness((reference, candidate))
+    want = np.nan_to_num(reference.astype(np.float64))
+    error = (np.where(np.isnan(reference), 0.0, candidate) - want).ravel()
+    assert found.sqnr_db == pytest.approx(10 * np.log10(np.sum(want**2) / np.sum(error**2)))
+    assert found.max_abs_error == np.abs(error).max()
+    assert found.top1_agreement == pytest.approx(302 / 303)
+    assert found.finite
