@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.api.caching import require_cache_choice
 from edgeq.errors import RecipeError, nearest
-from edgeq.passes.pipelines import PREPARE, names
-from edgeq.passes.recognize_hard_swish import recognize_hard_swish
-from edgeq.passes.widen_channels import widen_channels
+from edgeq.passes.pipelines import PREPARE, for_quantizing, names
 from edgeq.recipe import (
     CONVERTED_SCHEMES,
     FLOAT_SCHEMES,
@@ -216,7 +214,7 @@ def resolve_recipe(
         exclude=(*chosen.exclude, *exclude),
         skip_steps=(*chosen.skip_steps, *skip_steps),
     )
-    known = (*names(PREPARE), recognize_hard_swish.__name__, widen_channels.__name__)
+    known = (*names(PREPARE), *(name for t in TARGETS for name in names(for_quantizing(t))))
     for name in chosen.skip_passes:
         if name not in known:
             raise RecipeError(

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import walk
+from edgeq.passes.convert_once import convert_once
 from edgeq.passes.dequantize_weights import dequantize_weights
 from edgeq.passes.einsum_to_matmul import einsum_to_matmul
 from edgeq.passes.explicit_pads import explicit_pads
+from edgeq.passes.factor_sums import factor_sums
 from edgeq.passes.fold_affine_after import fold_affine_after
 from edgeq.passes.fold_affine_before import fold_affine_before
 from edgeq.passes.fold_constants import fold_constants
@@ -47,7 +49,7 @@ from edgeq.passes.merge_slices import merge_slices
 from edgeq.passes.merge_transposes import merge_transposes
 from edgeq.passes.merge_unstacked import merge_unstacked
 from edgeq.passes.move_transposes import move_transposes
-from edgeq.passes.raise_opset import NORMALIZATIONS, raise_opset
+from edgeq.passes.raise_opset import NORMALIZATIONS, raise_opset, raise_opset_for_hard_swish
 from edgeq.passes.read_last_states import read_last_states
 from edgeq.passes.recognize_activations import recognize_activations
 from edgeq.passes.recognize_batch_norm import recognize_batch_norm
@@ -119,7 +121,7 @@ _SHARED: Pipeline = (
     recognize_pools,
     explicit_pads,
     Repeat((fold_pad, fold_affine_after, merge_branches, fold_affine_before, merge_affine,
-            merge_layers, remove_noops)),
+            merge_layers, factor_sums, remove_noops)),
     fold_gemm,
     merge_duplicates,
     *_RECOGNIZE,
@@ -174,8 +176,12 @@ def for_quantizing(target: TargetProfile) -> Pipeline:
     first: Pipeline = (*_OPEN, raise_opset) if _has_normalizations(target) else ()
     kept = tuple(step for step in PREPARE if step is not split_prelu or slow)
     last: Pipeline = (recognize_hard_swish,) if target.rows("HardSwish") else ()
-    wide = any(row.whole_vectors for row in target.rows("Conv"))
-    return (*first, *kept, *last, *((widen_channels,) if wide else ()))
+    if target.contrib_operators:
+        # Behind quantization, convert_once wants the operator.
+        last = (*last, raise_opset_for_hard_swish)
+    if any(row.whole_vectors for row in target.rows("Conv")):
+        last = (*last, widen_channels)
+    return (*first, *kept, *last)
 
 
 def _has_normalizations(target: TargetProfile) -> bool:
@@ -188,7 +194,8 @@ def for_finishing(target: TargetProfile) -> Pipeline:
     Args:
         target: What it shall run on.
     """
-    return (*_behind_quantization(target), *FINALIZE)
+    once: Pipeline = (convert_once,) if target.contrib_operators else ()
+    return (*_behind_quantization(target), *once, *FINALIZE)
 
 
 def _behind_quantization(target: TargetProfile) -> Pipeline:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from edgeq.graph.rewire import Names
     from edgeq.passes.outcome import Answer
 
-_SINCE: Final = 14
+SINCE: Final = 14
+"""Opset from which there is the operator."""
+
 _ALPHA: Final = 1 / 6
 _BETA: Final = 0.5
 _DEFAULT_ALPHA: Final = 0.2
@@ -30,25 +32,38 @@ _CLOSE: Final = 1e-6
 
 def recognize_hard_swish(model: ir.Model) -> Outcome:
     """Replace ``x * HardSigmoid(x)`` with slope 1/6 by the operator, from opset 14 on."""
-    names, older = rewire.Names(model), opset(model) < _SINCE
-    gates = [node for node in walk.nodes(model) if is_op(node, "HardSigmoid")]
-    return Outcome.of(_fuse(node, older, names) for node in gates)
+    names, older = rewire.Names(model), opset(model) < SINCE
+    return Outcome.of([fuse(node, names, older=older) for node in walk.nodes(model)])
 
 
-def _fuse(node: ir.Node, older: bool, names: Names) -> Answer:
-    source, use = node.inputs[0], sole_reader(node.outputs[0])
-    if source is None or use is None or not is_op(use.node, "Mul") or not _is_sixth(node):
-        return False
-    product = use.node
-    if product.inputs[1 - use.index] is not source:
+def product(node: ir.Node) -> ir.Node | None:
+    """The Mul that makes ``x * HardSigmoid(x)`` of a gate with slope 1/6; None for other nodes."""
+    if not is_op(node, "HardSigmoid") or not _is_sixth(node):
+        return None
+    use = sole_reader(node.outputs[0])
+    if use is None or not is_op(use.node, "Mul"):
+        return None
+    return use.node if use.node.inputs[1 - use.index] is node.inputs[0] else None
+
+
+def fuse(node: ir.Node, names: Names, *, older: bool) -> Answer:
+    """Replace a gate and its product by HardSwish.
+
+    Args:
+        node: Any node.
+        names: Where new names come from.
+        older: Whether the model's opset does not have the operator.
+    """
+    found, source = product(node), node.inputs[0] if node.inputs else None
+    if found is None or source is None:
         return False
     if older:
-        return f"{where(node)}: HardSwish needs opset {_SINCE}"
-    base = f"{product.name}__hard_swish"
-    output = product.outputs[0]
-    new = edits.add_node(product, "HardSwish", [source], names, base, like=output)
+        return f"{where(node)}: HardSwish needs opset {SINCE}"
+    base = f"{found.name}__hard_swish"
+    output = found.outputs[0]
+    new = edits.add_node(found, "HardSwish", [source], names, base, like=output)
     rewire.take_place(output, new)
-    edits.drop([product, node])
+    edits.drop([found, node])
     return True
 
 

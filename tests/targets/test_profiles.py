@@ -3,6 +3,7 @@
 import pytest
 
 from edgeq.ops import RULES
+from edgeq.passes.convert_once import convert_once
 from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
 from edgeq.passes.lift_half import lift_half
 from edgeq.passes.pipelines import flat, for_finishing, for_quantizing, for_target
@@ -97,7 +98,9 @@ def test_passes_follow_from_facts(target):
     assert (split_prelu in passes) is ("PRelu" in target.slow_operators)
     slow = "SkipLayerNormalization" in target.slow_operators
     assert (spell_residuals in passes) is slow
-    assert (spell_residuals in set(flat(for_finishing(target)))) is slow
+    last = set(flat(for_finishing(target)))
+    assert (spell_residuals in last) is slow
+    assert (convert_once in last) is target.contrib_operators
 
 
 @profiles
