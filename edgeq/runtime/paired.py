@@ -12,7 +12,6 @@ from edgeq.metrics import Fidelity, FidelityMeter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgeq.runtime.session import Session
     from edgeq.types import Array, Sample
 
 REMEMBERED_BYTES: Final = 256_000_000
@@ -72,7 +71,7 @@ class Comparison:
         self._floats: set[str] = set()
 
     def add(self, want: Mapping[str, Array], candidate: Runs, sample: Sample) -> None:
-        """Run the candidate on a sample whose right answer is known.
+        """Run the candidate on a sample whose right answer is known, or some of the answers.
 
         Raises:
             ModelError: The candidate lacks an output.
@@ -86,6 +85,8 @@ class Comparison:
                 )
         got = candidate.run(sample, [there for _, there in self._pairs.values()])
         for name, (here, there) in list(self._pairs.items()):
+            if here not in want:
+                continue
             if _is_number(want[here]) and _is_number(got[there]):
                 self._meters[name].add(want[here], got[there])
                 self._floats |= {name} if want[here].dtype.kind == "f" else set()
@@ -102,13 +103,13 @@ class References:
     """What a model answers to samples, computed once for many candidates.
 
     Args:
-        session: The model that is right by definition.
+        session: The model that is right by definition, perhaps in parts.
         samples: What to run it on.
         memory: Bytes of answers to keep; samples beyond that are run again for each candidate.
     """
 
     def __init__(
-        self, session: Session, samples: Sequence[Sample], memory: int = REMEMBERED_BYTES
+        self, session: Runs, samples: Sequence[Sample], memory: int = REMEMBERED_BYTES
     ) -> None:
         self._session = session
         self._samples = samples

@@ -138,6 +138,8 @@ class Candidate:
         plan: Its numbers.
         ranges: The range of every observed value, and who chose it.
         outputs: Closeness of the outputs to the original on the measured samples.
+        parts: That of the parts of outputs that hold unlike things, boxes beside scores: they
+            count as much as outputs do.
     """
 
     choice: Choice
@@ -147,13 +149,17 @@ class Candidate:
     plan: QuantPlan
     ranges: Mapping[str, ChosenRange]
     outputs: Mapping[str, Fidelity]
+    parts: Mapping[str, Fidelity] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> tuple[Fidelity, ...]:
+        """The closeness of everything that counts."""
+        return (*self.outputs.values(), *self.parts.values())
 
     @property
     def sqnr_db(self) -> float:
         """SQNR of the worst output, in dB; -200 where numbers are not finite."""
-        return min(
-            (o.sqnr_db if o.finite else -200.0 for o in self.outputs.values()), default=200.0
-        )
+        return min((o.sqnr_db if o.finite else -200.0 for o in self.judged), default=200.0)
 
     @property
     def typical_db(self) -> float:
@@ -161,6 +167,4 @@ class Candidate:
 
         The SQNR over all samples hangs on the few that tip over, which is luck on few samples.
         """
-        return min(
-            (o.typical_db if o.finite else -200.0 for o in self.outputs.values()), default=200.0
-        )
+        return min((o.typical_db if o.finite else -200.0 for o in self.judged), default=200.0)

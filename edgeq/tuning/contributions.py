@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph.expose import expose
+from edgeq.graph.parts import unlike_operands
 from edgeq.graph.walk import is_op, name_of
 from edgeq.quantization.switched import Kind, with_switches
 from edgeq.runtime.session import Session, SessionConfig
@@ -71,7 +72,7 @@ def measure_contributions(
         samples: A few.
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
-    decisive = dict.fromkeys(_decisive(output) for output in base.graph.outputs)
+    decisive = dict.fromkeys(n for output in base.graph.outputs for n in _decisive(output))
     benches = []
     for kind in Kind:
         switched = with_switches(base, adjusted, plan, (kind,))
@@ -100,15 +101,24 @@ def _divide(
         yield from _divide(bench, half, bench.noise(half), small)
 
 
-def _decisive(output: ir.Value) -> str:
-    """Name of the value in front of what only squashes or moves it on the way to an output."""
+def _decisive(output: ir.Value) -> Iterator[str]:
+    """Names of the values in front of what only squashes or moves them on the way to an output.
+
+    Probabilities and other numbers that are put side by side are two values.
+    """
     value = output
-    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING):
+    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING, "Concat"):
+        if is_op(node, "Concat"):
+            if not unlike_operands(node):
+                break
+            for operand in node.inputs:
+                yield from () if operand is None else _decisive(operand)
+            return
         source = node.inputs[0]
         if source is None or source.is_graph_input() or source.is_initializer():
             break
         value = source
-    return name_of(value)
+    yield name_of(value)
 
 
 class _Bench:

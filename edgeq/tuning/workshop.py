@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from edgeq.errors import EdgeqError, ModelError
 from edgeq.graph import constants, rewire
+from edgeq.graph.parts import parts_of
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.quantization.insert import insert
 from edgeq.quantization.pairs import settled
@@ -21,6 +22,7 @@ from edgeq.runtime.paired import References
 from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.candidate import Candidate
 from edgeq.tuning.floats import FloatModels
+from edgeq.tuning.in_parts import InParts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.collection import Collection
     from edgeq.calibration.contract import Calibrator
+    from edgeq.metrics import Fidelity
     from edgeq.quantization.annotate import Annotations
     from edgeq.quantization.plan import QuantPlan
     from edgeq.recipe import Recipe
@@ -81,7 +84,9 @@ class Workshop:
         self._everything = (*learning, *further)
         self._calibrators = calibrators
         self._config = SessionConfig(threads, entries=target.session_entries)
-        right = Session(original, SessionConfig(threads), what="the original")
+        self._parts = parts_of(prepared)
+        whole = Session(original, SessionConfig(threads), what="the original")
+        right = InParts(whole, self._parts, found_only=True)
         self._references = References(right, samples)
         self._others = others
         self._other_references = References(right, others)
@@ -126,8 +131,9 @@ class Workshop:
             adjusted = self._adjust(floats, plan, choice, learning)
         adjusted = settled(adjusted, plan)
         model = insert(adjusted, plan)
-        found = self._references.compare(self.open(model))
-        built = Candidate(choice, floats, adjusted, model, plan, ranges, found.result())
+        found = self._references.compare(self._in_parts(model))
+        outputs, parts = self._judged(found)
+        built = Candidate(choice, floats, adjusted, model, plan, ranges, outputs, parts)
         self._measured[built] = found
         return built
 
@@ -138,8 +144,9 @@ class Workshop:
         """
         if candidate in self._measured and self._others:
             found = self._measured.pop(candidate)
-            outputs = self._other_references.compare(self.open(candidate.model), found).result()
-            self._confirmed[candidate] = replace(candidate, outputs=outputs)
+            found = self._other_references.compare(self._in_parts(candidate.model), found)
+            outputs, parts = self._judged(found)
+            self._confirmed[candidate] = replace(candidate, outputs=outputs, parts=parts)
         return self._confirmed.get(candidate, candidate)
 
     def learned_again(self, candidate: Candidate) -> Candidate:
@@ -175,6 +182,15 @@ class Workshop:
                 error.what,
                 remedy="This is a defect of edgeq: please report it. --exclude the operator named",
             ) from error
+
+    def _in_parts(self, model: ir.Model) -> InParts:
+        return InParts(self.open(model), self._parts)
+
+    def _judged(self, found: Comparison) -> tuple[dict[str, Fidelity], dict[str, Fidelity]]:
+        """The closeness of the outputs, and of the parts of them."""
+        result, names = found.result(), {part.name for part in self._parts}
+        parts = {name: result[name] for name in result.keys() & names}
+        return {name: each for name, each in result.items() if name not in names}, parts
 
     def annotations(self, candidate: Candidate, further: Sequence[str] = ()) -> Annotations:
         """What of a candidate would be quantized if further nodes stayed float."""

@@ -5,7 +5,7 @@ import pytest
 from test_default import chain, workshop
 
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.contributions import _divide, measure_contributions
+from edgeq.tuning.contributions import _decisive, _divide, measure_contributions
 from edgeq.tuning.fallback import moves_of
 from edgeq.tuning.moves import Moves
 from edgeq.types import EdgeRef
@@ -62,6 +62,18 @@ def test_noise_is_measured_in_front_of_what_saturates():
     found = measured(model, graphs.feeds(model, 2))[2]
     assert found.share([EdgeRef("a", 1)]) > 0
     assert found.together < 10 ** (-20 / 10)
+
+
+@pytest.mark.parametrize(
+    ("maker", "decisive"),
+    [("s = Sigmoid(y)", ["p", "y"]), ("s = Neg(y)", ["z"])],
+)
+def test_noise_of_scores_is_told_from_that_of_boxes_beside_them(maker, decisive):
+    model = graphs.build(
+        f"""n (float[1,8,6,6] x) => (float[1,16,6,6] z) {{
+          p = Exp(x) y = Sin(x) {maker} z = Concat<axis=1>(p, s) }}"""
+    )
+    assert list(_decisive(model.graph.outputs[0])) == decisive
 
 
 def test_the_ladder_begins_with_the_best_bargain_and_keeps_within_its_limit():

@@ -6,6 +6,7 @@ import pytest
 
 from edgeq.calibration.collector import collect
 from edgeq.errors import EdgeqError
+from edgeq.graph import shapes
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import calibrators_for, required_kinds
@@ -263,3 +264,17 @@ def test_without_further_samples_nothing_is_learned_again(lessons):
     built = shop.build(Choice(("minmax",), steps=frozenset({"round"})))
     assert shop.learned_again(built) is built
     assert len(lessons) == 1
+
+
+def test_scores_beside_boxes_count_by_themselves():
+    model = graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,16,6,6] z) {
+          b = Mul(x, large) [score] y = Conv(x, w) s = Sigmoid(y) z = Concat<axis=1>(b, s) }""",
+        w=graphs.numbers(0, 8, 8, 1, 1, scale=0.3),
+        large=np.float32(1000.0),
+    )
+    shapes.infer(model)
+    built = workshop(model, graphs.feeds(model)).build(Choice(("minmax",)))
+    assert set(built.outputs) == {"z"}
+    assert built.outputs["z"].sqnr_db > 60
+    assert built.sqnr_db == built.parts["z[8:16]"].sqnr_db < 60
