@@ -9,7 +9,7 @@ from edgeq.quantization.pairs import PairForm
 from edgeq.refinement.steps import STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from edgeq.quantization.ranges import ChosenRange
     from edgeq.recipe import Recipe
     from edgeq.refinement.steps import Step
+
+
+CLOSE_DB = 30.0
+"""Closeness from which more is no reason to give anything up: errors are a thirtieth of the
+signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +164,12 @@ class Candidate:
     @property
     def sqnr_db(self) -> float:
         """SQNR of the worst output, in dB; -200 where numbers are not finite."""
-        return min((o.sqnr_db if o.finite else -200.0 for o in self.judged), default=200.0)
+        return self._worst(lambda closeness: closeness.typical_db)
 
     @property
-    def typical_db(self) -> float:
-        """SQNR of the worst output in a typical sample, in dB: what candidates are compared by.
+    def is_close(self) -> bool:
+        """Whether errors hardly matter, over all samples and in a typical one."""
+        return min(self.sqnr_db, self.typical_db) >= CLOSE_DB
 
-        The SQNR over all samples hangs on the few that tip over, which is luck on few samples.
-        """
-        return min((o.typical_db if o.finite else -200.0 for o in self.judged), default=200.0)
+    def _worst(self, measure: Callable[[Fidelity], float]) -> float:
+        return min((measure(o) if o.finite else -200.0 for o in self.judged), default=200.0)

@@ -20,9 +20,8 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
-from edgeq.tuning.fallback import leave_float
+from edgeq.tuning.fallback import COMFORT_DB, leave_float
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
-from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.trials import StepTrial
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
     from edgeq.refinement.steps import Step
     from edgeq.tuning.workshop import Workshop
-
-COMFORT_DB = FAR_OFF_DB
-"""Worst-output SQNR from which no layer is given up."""
 
 GOAL_DB = COMFORT_DB + 3.0
 """What giving up layers aims at where it is begun: half of the noise that is bearable."""
@@ -107,7 +103,7 @@ def search(
     notes += [said] if said else []
     with part("recovery steps"):
         best, trials = recover(workshop, best, corrected)
-    if falls_back and workshop.confirm(best).sqnr_db < COMFORT_DB:
+    if falls_back and workshop.confirm(best).sure_db < COMFORT_DB:
         with part("layers left float"):
             found = leave_float(workshop, best, prices, GOAL_DB)
         if found.best is not best:
@@ -179,8 +175,10 @@ def recover(
     """
     best, trials = candidate, []
     for step in STEPS:
-        if best.sqnr_db >= ENOUGH_DB or step.name in workshop.recipe.skip_steps:
+        if step.name in workshop.recipe.skip_steps:
             continue
+        if workshop.confirm(best).sqnr_db >= ENOUGH_DB:
+            break
         start = time.perf_counter()
         if not workshop.applies(step, best):
             continue
@@ -240,9 +238,8 @@ def _ranged(workshop: Workshop, calibrators: Sequence[str]) -> tuple[Candidate, 
     first = workshop.build(choices[0])
     if len(calibrators) < 2 or not first.ranges:
         return first, None
-    perfect = _rank_db(first) > MAX_DB and first.sqnr_db >= ENOUGH_DB
     skipped = BIAS.name in workshop.recipe.skip_steps
-    if perfect or skipped or not workshop.applies(BIAS, first):
+    if first.is_close or skipped or not workshop.applies(BIAS, first):
         return _closest(workshop, [first, *(workshop.build(c) for c in choices[1:])]), None
     closest = _closest(workshop, [workshop.build(c.with_step(BIAS)) for c in choices])
     if closest.choice.calibrators == first.choice.calibrators:

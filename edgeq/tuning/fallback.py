@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.quantization.plan import INTEGER_FORMS
 from edgeq.tuning.contributions import measure_contributions
 from edgeq.tuning.moves import Moves, Standing
+from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.verdict import DEFAULT
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ RESCUE_SHARE = 1.0
 """The fraction where the result would be no use at all otherwise; some layer stays in integers."""
 
 RESCUE_DB = (DEFAULT.min_sqnr or 0.0) + 6.0
-"""Worst-output SQNR under which a result is rescued: judged on other samples it might fail."""
+"""Closeness under which a result is rescued: judged on other samples it might fail."""
+
+COMFORT_DB = FAR_OFF_DB
+"""Closeness from which no layer has to be given up, whatever the samples."""
 
 _GAIN_DB = 0.5
-_PRICE_DB = 3.0
-"""Decibels that giving up all arithmetic would have to bring, beside what any step has to."""
 
 _SAMPLES = 2
 _ATTEMPTS = 5
@@ -93,17 +95,17 @@ def leave_float(
     """Leave ever more float, the best bargains first, until the goal is met.
 
     A bargain is judged by the noise it frees at the outputs for the arithmetic it gives up; what
-    is built of it is measured, and kept where that bears it out. Beyond :data:`FLOAT_SHARE` of the
-    arithmetic only while the result is not fit for use.
+    is built of it is measured, and kept where that bears it out. The further off the result is, the
+    less arithmetic counts; beyond :data:`FLOAT_SHARE` of it only while it is not fit for use.
 
     Args:
         workshop: Builds and measures.
         start: The candidate to improve.
         prices: Share of the arithmetic per compute node.
-        goal_db: Stop when the worst output reaches this on all samples that were kept.
+        goal_db: Stop when the worst output is sure of this by all samples that were kept.
     """
     plain = uncoupled(workshop, start)
-    start_db, plain_db = (workshop.confirm(each).sqnr_db for each in (start, plain))
+    start_db, plain_db = (workshop.confirm(each).sure_db for each in (start, plain))
     found = _climb(workshop, plain, plain_db, prices, goal_db - max(start_db - plain_db, 0.0))
     if found is plain:
         return Fallback(start, _note(start, start))
@@ -112,12 +114,37 @@ def leave_float(
         coupled = replace(found.choice, steps=start.choice.steps)
         again = workshop.build(coupled, like=start)
         best_db, best = max(
-            ((workshop.confirm(each).sqnr_db, each) for each in (found, again)),
+            ((workshop.confirm(each).sure_db, each) for each in (found, again)),
             key=lambda each: each[0],
         )
         if best_db < start_db + _GAIN_DB:
             return Fallback(start, _note(start, start))
     return Fallback(best, _note(start, best))
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """A closeness to reach, and what that is worth.
+
+    Attributes:
+        enough_db: SQNR that the worst output will hardly fall short of on other samples.
+        share: Fraction of the arithmetic that may be given up for it.
+        price_db: Decibels that giving up all arithmetic would have to bring, beside what any step
+            has to.
+    """
+
+    enough_db: float
+    share: float
+    price_db: float
+
+
+def _aims(goal_db: float) -> tuple[_Aim, ...]:
+    """What is aimed at, the most urgent first: fit for use, bearable, close."""
+    return (
+        _Aim(min(goal_db, RESCUE_DB), RESCUE_SHARE, 0.0),
+        _Aim(min(goal_db, COMFORT_DB), FLOAT_SHARE, 1.0),
+        _Aim(goal_db, FLOAT_SHARE, 3.0),
+    )
 
 
 def _climb(
@@ -130,45 +157,35 @@ def _climb(
     """The candidate that gained most for its price; the one given if none did."""
     most = RESCUE_SHARE if start_db < RESCUE_DB else FLOAT_SHARE
     rungs = tuple(moves_of(workshop, start, prices).ladder(most))
-    best, best_db, profit_db = start, start_db, _GAIN_DB
+    best, best_db, paid = start, start_db, 0.0
     standing = Standing()
     for _ in range(_ATTEMPTS):
-        rescued = best_db < RESCUE_DB
-        enough_db = min(goal_db, RESCUE_DB) if rescued else goal_db
-        limits = _Limits(RESCUE_SHARE, 0.0) if rescued else _Limits(FLOAT_SHARE, _PRICE_DB)
-        # A hair's breadth below what is fit for use is no reason to ask for a hair only.
-        needed_db = max(enough_db - best_db, 2 * _GAIN_DB)
-        chosen = _bargain(rungs, standing, needed_db, limits)
-        if best_db >= enough_db or chosen is None:
+        unmet = [aim for aim in _aims(goal_db) if best_db < aim.enough_db]
+        bargains = [_bargain(rungs, standing, best_db, aim) for aim in unmet]
+        chosen = max((b for b in bargains if b), key=lambda rung: rung.freed, default=None)
+        if chosen is None:
             break
         standing = chosen
         attempt = workshop.build(start.choice.with_excluded(chosen.excluded, _REASON), like=start)
-        reached_db = workshop.confirm(attempt).sqnr_db
-        gained_db = reached_db - start_db - limits.price_db * chosen.price
-        if _works(attempt) and gained_db > profit_db:
-            best, best_db, profit_db = attempt, reached_db, gained_db
+        reached_db = workshop.confirm(attempt).sure_db
+        least_db = unmet[0].price_db * (chosen.price - paid) + (_GAIN_DB if best is start else 0.0)
+        if _works(attempt) and reached_db > best_db + least_db:
+            best, best_db, paid = attempt, reached_db, chosen.price
     return best
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """How much may be given up, and what giving up everything would have to bring in dB."""
-
-    share: float
-    price_db: float
-
-
 def _bargain(
-    rungs: Sequence[Standing], standing: Standing, needed_db: float, limits: _Limits
+    rungs: Sequence[Standing], standing: Standing, reached_db: float, aim: _Aim
 ) -> Standing | None:
     """The rung beyond ``standing`` that brings most for its price; no more than needed counts."""
-    before_db = standing.gain_db
+    # A hair's breadth below what is enough is no reason to ask for a hair only.
+    needed_db = max(aim.enough_db - reached_db, 2 * _GAIN_DB)
 
     def profit(rung: Standing) -> float:
-        gain_db = min(rung.gain_db - before_db, needed_db)
-        return gain_db - limits.price_db * (rung.price - standing.price)
+        gain_db = min(rung.gain_db - standing.gain_db, needed_db)
+        return gain_db - aim.price_db * (rung.price - standing.price)
 
-    further = [r for r in rungs if r.freed > standing.freed and r.price <= limits.share]
+    further = [r for r in rungs if r.freed > standing.freed and r.price <= aim.share]
     best = max(further, key=profit, default=None)
     return best if best is not None and profit(best) > _GAIN_DB else None
 

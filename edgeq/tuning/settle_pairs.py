@@ -24,9 +24,6 @@ ALLOWED_DB = 0.5
 """What raised scales may cost: an eighth more noise. With 1.4 dB on efficientnet_lite0, 2 of 103
 pictures of the evaluation set changed their class (measured)."""
 
-ENOUGH_DB = 30.0
-"""Closeness from which that does not matter: errors are a thirtieth of the signal."""
-
 
 def first_form(recipe: Recipe, target: TargetProfile) -> PairForm:
     """How a search begins.
@@ -79,7 +76,7 @@ def _in_form(workshop: Workshop, candidate: Candidate, form: PairForm) -> Candid
 
 def _allowed(narrow: Candidate, full: Candidate) -> bool:
     """Whether raised scales cost little, or nothing that matters."""
-    if min(narrow.typical_db, narrow.sqnr_db) >= ENOUGH_DB:
+    if narrow.is_close:
         return True
     worst = narrow.sqnr_db >= full.sqnr_db - 2 * ALLOWED_DB
     return worst and narrow.typical_db >= full.typical_db - ALLOWED_DB

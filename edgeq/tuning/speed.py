@@ -147,8 +147,8 @@ def _bridged(workshop: Workshop, start: Candidate, choice: Choice) -> Candidate 
 
 def _is_close_enough(attempt: Candidate, start: Candidate) -> bool:
     """Whether bridges cost little, and nothing that had to be won back."""
-    enough_db = min(start.sqnr_db, FAR_OFF_DB)
-    return attempt.typical_db >= start.typical_db - BEARABLE_DB and attempt.sqnr_db >= enough_db
+    bearable = attempt.is_close or attempt.typical_db >= start.typical_db - BEARABLE_DB
+    return bearable and attempt.sqnr_db >= min(start.sqnr_db, FAR_OFF_DB)
 
 
 def bridged_choices(workshop: Workshop, start: Candidate) -> Iterator[Choice]:

@@ -15,7 +15,7 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
-from edgeq.tuning import default
+from edgeq.tuning import candidate, default
 from edgeq.tuning.candidate import Choice
 from edgeq.tuning.default import search
 from edgeq.tuning.floats import NO_SAMPLE
@@ -177,8 +177,8 @@ class Confirming:
 
 
 def test_of_perfect_candidates_the_one_with_the_best_worst_samples_is_the_closest():
-    close, closer = Measured(30.0, 29.0), Measured(29.9, 40.0)
-    shop = Confirming({close: Measured(30.0, 29.0), closer: Measured(29.9, 41.0)})
+    close, closer = Measured(60.0, 29.0), Measured(59.9, 40.0)
+    shop = Confirming({close: Measured(60.0, 29.0), closer: Measured(59.9, 41.0)})
     assert default._closest(shop, [close, closer]) is closer
 
 
@@ -213,6 +213,9 @@ class Telling:
 
     def applies(self, step, candidate):
         return candidate.choice.has_room_for(step) and step.name in ("bias", "equalize")
+
+    def confirm(self, candidate):
+        return candidate
 
     def build(self, choice, *, like=None):
         return Told(choice, self._known[choice.steps or frozenset({"none"})])
@@ -252,6 +255,7 @@ def test_steps_are_judged_on_samples_that_they_have_not_seen_and_learn_from_them
 
 def test_forms_of_weights_are_compared_with_biases_corrected(monkeypatch):
     monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    monkeypatch.setattr(candidate, "CLOSE_DB", 200.0)
     compared = []
 
     def narrowed(shop, candidate):

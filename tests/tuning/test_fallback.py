@@ -23,6 +23,10 @@ class Built:
     sqnr_db: float
     plan: QuantPlan
 
+    @property
+    def sure_db(self):
+        return self.sqnr_db
+
 
 @dataclass
 class Outcomes:
@@ -73,11 +77,11 @@ def plan(excluded=()):
 
 @pytest.fixture
 def left_float(monkeypatch):
-    def run(start_db, foreseen=None, **gains):
+    def run(start_db, foreseen=None, goal_db=20.0, **gains):
         moves = Foreseen(foreseen or gains)
         monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: moves)
         start = Built(Choice(("minmax",)), start_db, plan())
-        found = leave_float(Outcomes(start_db, gains), start, SHARES, 20.0)
+        found = leave_float(Outcomes(start_db, gains), start, SHARES, goal_db)
         return set(found.best.choice.excluded)
 
     return run
@@ -88,7 +92,12 @@ def test_a_layer_that_holds_no_arithmetic_is_given_up_for_little(left_float):
 
 
 def test_a_heavy_layer_is_kept_where_it_would_bring_little(left_float):
-    assert left_float(18.0, middle=1.5) == set()
+    assert left_float(18.0, middle=0.8) == set()
+
+
+@pytest.mark.parametrize(("start_db", "given_up"), [(18.0, {"middle"}), (21.0, set())])
+def test_arithmetic_counts_for_less_while_the_result_is_far_off(left_float, start_db, given_up):
+    assert left_float(start_db, middle=1.5, goal_db=23.0) == given_up
 
 
 def test_a_heavy_layer_is_given_up_where_it_brings_much(left_float):

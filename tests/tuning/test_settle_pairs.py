@@ -13,7 +13,7 @@ from edgeq.quantization.pairs import LIMIT, PairForm, reduction, worst_sum
 from edgeq.quantization.ranges import calibrators_for, required_kinds
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
-from edgeq.tuning import settle_pairs
+from edgeq.tuning import candidate, settle_pairs
 from edgeq.tuning.candidate import Choice, settled
 from edgeq.tuning.default import search
 from edgeq.tuning.workshop import Workshop
@@ -59,7 +59,7 @@ def test_a_portable_model_is_safe_where_that_costs_little():
 
 
 def test_a_portable_model_keeps_8_bits_where_accuracy_forbids(monkeypatch):
-    monkeypatch.setattr(settle_pairs, "ENOUGH_DB", 500.0)
+    monkeypatch.setattr(candidate, "CLOSE_DB", 500.0)
     monkeypatch.setattr(settle_pairs, "ALLOWED_DB", -10.0)
     best = found("cpu").best
     assert best.choice.pairs is PairForm.FULL
@@ -70,7 +70,7 @@ def test_a_portable_model_keeps_8_bits_where_accuracy_forbids(monkeypatch):
 @pytest.mark.parametrize("allowed", [True, False])
 def test_for_avx2_no_pair_is_ever_left(monkeypatch, allowed):
     if not allowed:
-        monkeypatch.setattr(settle_pairs, "ENOUGH_DB", 500.0)
+        monkeypatch.setattr(candidate, "CLOSE_DB", 500.0)
         monkeypatch.setattr(settle_pairs, "ALLOWED_DB", -10.0)
     best = found("x86-avx2").best
     assert best.choice.pairs is (PairForm.NARROW if allowed else PairForm.UNSIGNED)

@@ -13,7 +13,7 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
 from edgeq.runtime.profile import NodeTime
 from edgeq.targets.cpu import CPU
-from edgeq.tuning import speed
+from edgeq.tuning import candidate, speed
 from edgeq.tuning.candidate import Choice, settled
 from edgeq.tuning.default import search
 
@@ -105,6 +105,7 @@ def test_a_run_too_short_to_be_timed_is_left_alone(shop, monkeypatch):
 def test_bridges_that_cost_too_much_are_not_even_timed(shop, monkeypatch):
     timed(monkeypatch, [])
     monkeypatch.setattr(speed, "BEARABLE_DB", -100.0)
+    monkeypatch.setattr(candidate, "CLOSE_DB", 500.0)
     start = shop.build(Choice(("minmax",)))
     assert speed.hasten(shop, start, PRICES).best is start
 
