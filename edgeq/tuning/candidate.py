@@ -172,4 +172,9 @@ class Candidate:
         return min(self.sqnr_db, self.typical_db) >= CLOSE_DB
 
     def _worst(self, measure: Callable[[Fidelity], float]) -> float:
+<<<<<<< HEAD
         return min((measure(o) if o.finite else -200.0 for o in self.judged), default=200.0)
+=======
+        found = (measure(o) if o.finite else -200.0 for o in self.outputs.values())
+        return min(found, default=200.0)
+>>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from edgeq.quantization.switched import Switched
     from edgeq.types import Array, Ref, Sample
 
-_SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "ArgMax")
+_NORMALIZING = ("Softmax", "LogSoftmax")
+_SATURATING = (*_NORMALIZING, "Sigmoid", "HardSigmoid", "Tanh", "Clip", "ArgMax")
 _MOVING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")
 
 _NEGLIGIBLE = 1e-20
@@ -63,7 +64,9 @@ def measure_contributions(
     Weights and activations have a model each: constant weights run faster.
 
     Where an output saturates (Softmax, Sigmoid...) the noise is taken in front of that: behind it,
-    all depends on whether one of the few samples happens to tip over.
+    all depends on whether one of the few samples happens to tip over. In front of a Softmax errors
+    count as far as they change probabilities: twice the Kullback-Leibler divergence to second
+    order, the variance of the errors under those.
 
     Args:
         base: The float model.
@@ -72,7 +75,11 @@ def measure_contributions(
         samples: A few.
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
+<<<<<<< HEAD
     decisive = dict.fromkeys(n for output in base.graph.outputs for n in _decisive(output))
+=======
+    decisive = dict(map(_decisive, base.graph.outputs))
+>>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
     benches = []
     for kind in Kind:
         switched = with_switches(base, adjusted, plan, (kind,))
@@ -80,7 +87,8 @@ def measure_contributions(
         exposed = expose(switched.model, watched, keep_outputs=False)
         if exposed.outputs and switched.switches:
             session = Session(exposed.model, SessionConfig(threads))
-            benches.append(_Bench(session, switched, samples))
+            axes = {switched.behind.get(name, name): axis for name, axis in decisive.items()}
+            benches.append(_Bench(session, switched, samples, axes))
     noises = [bench.noise(bench.refs) for bench in benches]
     together = sum(noises)
     alone: dict[Ref, float] = {}
@@ -101,6 +109,7 @@ def _divide(
         yield from _divide(bench, half, bench.noise(half), small)
 
 
+<<<<<<< HEAD
 def _decisive(output: ir.Value) -> Iterator[str]:
     """Names of the values in front of what only squashes or moves them on the way to an output.
 
@@ -114,17 +123,38 @@ def _decisive(output: ir.Value) -> Iterator[str]:
             for operand in node.inputs:
                 yield from () if operand is None else _decisive(operand)
             return
+=======
+def _decisive(output: ir.Value) -> tuple[str, int | None]:
+    """Name of the value in front of what only squashes or moves it on the way to an output.
+
+    And the axis over which it becomes probabilities directly behind that; None where it does not.
+    """
+    value, axis = output, None
+    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING):
+>>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
         source = node.inputs[0]
         if source is None or source.is_graph_input() or source.is_initializer():
             break
         value = source
+<<<<<<< HEAD
     yield name_of(value)
+=======
+        axis = node.attributes.get_int("axis", -1) if is_op(node, *_NORMALIZING) else None
+    return name_of(value), axis
+>>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
 
 
 class _Bench:
     """Runs the switched model and compares it with itself, all roundings off."""
 
-    def __init__(self, session: Session, switched: Switched, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        switched: Switched,
+        samples: Sequence[Sample],
+        axes: Mapping[str, int | None],
+    ) -> None:
+        self._axes = axes
         self.refs = tuple(switched.switches)
         self._session = session
         self._switched = switched
@@ -137,7 +167,8 @@ class _Bench:
         found = []
         for sample, exact in zip(self._samples, self._exact, strict=True):
             got = self._run(sample, chosen)
-            found.append(max((_ratio(exact[name], got[name]) for name in exact), default=0.0))
+            ratios = [_noise(exact[name], got[name], self._axes.get(name)) for name in exact]
+            found.append(max(ratios, default=0.0))
         return float(np.mean(found)) if found else 0.0
 
     def _run(self, sample: Sample, on: Iterable[Ref]) -> dict[str, Array]:
@@ -146,10 +177,21 @@ class _Bench:
         return {n: a for n, a in found.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
 
 
-def _ratio(exact: Array, got: Array) -> float:
+def _noise(exact: Array, got: Array, axis: int | None) -> float:
+    """Energy of the errors by that of the signal; of probabilities, their divergence a row."""
     if exact.shape != got.shape:
         return 1.0
     want, error = exact.astype(np.float64), got.astype(np.float64) - exact.astype(np.float64)
     known = np.isfinite(want) & np.isfinite(error)
+    if axis is not None and known.all() and want.size:
+        return _variance(want, error, axis)
     signal, noise = float(np.sum(want[known] ** 2)), float(np.sum(error[known] ** 2))
     return noise / signal if signal > 0.0 else float(noise > 0.0)
+
+
+def _variance(logits: Array, errors: Array, axis: int) -> float:
+    """Mean over the rows of the variance of errors under the probabilities of the logits."""
+    odds = np.exp(logits - logits.max(axis, keepdims=True))
+    odds /= odds.sum(axis, keepdims=True)
+    mean = (odds * errors).sum(axis, keepdims=True)
+    return float((odds * (errors - mean) ** 2).sum(axis).mean())

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from edgeq.refinement.steps import Step
     from edgeq.tuning.workshop import Workshop
 
-GOAL_DB = COMFORT_DB + 3.0
-"""What giving up layers aims at where it is begun: half of the noise that is bearable."""
+GOAL_DB = COMFORT_DB + 6.0
+"""What giving up layers aims at where it is begun: a quarter of the noise that is bearable."""
 
 ENOUGH_DB = 26.0
 """Worst-output SQNR from which no recovery step is tried."""

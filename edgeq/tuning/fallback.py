@@ -31,7 +31,7 @@ COMFORT_DB = FAR_OFF_DB
 
 _GAIN_DB = 0.5
 
-_SAMPLES = 2
+_SAMPLES = 4
 _ATTEMPTS = 5
 """Candidates that are built: freed noise may show late, when a few samples decide."""
 _REASON = "int8 costs accuracy here: measured on calibration samples"

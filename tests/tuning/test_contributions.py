@@ -1,11 +1,16 @@
 """What each rounding costs at the outputs is measured, and the best bargains come first."""
 
 import graphs
+import numpy as np
 import pytest
 from test_default import chain, workshop
 
 from edgeq.tuning.candidate import Choice
+<<<<<<< HEAD
 from edgeq.tuning.contributions import _decisive, _divide, measure_contributions
+=======
+from edgeq.tuning.contributions import _divide, _noise, measure_contributions
+>>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
 from edgeq.tuning.fallback import moves_of
 from edgeq.tuning.moves import Moves
 from edgeq.types import EdgeRef
@@ -87,3 +92,26 @@ def test_the_ladder_begins_with_the_best_bargain_and_keeps_within_its_limit():
     assert rungs[0].freed > 0.8
     assert all(rung.price <= 0.7 for rung in rungs)
     assert not list(moves.ladder(0.1))
+
+
+def test_errors_in_front_of_a_softmax_count_as_far_as_they_change_probabilities():
+    logits = np.array([[2.0, 1.0, -30.0]])
+    alike = logits + 5.0
+    assert _noise(logits, alike, 1) == pytest.approx(0.0, abs=1e-12)
+    unlikely = logits + np.array([0.0, 0.0, 3.0])
+    assert _noise(logits, unlikely, 1) < 1e-9
+    errors = np.array([[1e-3, -1e-3, 0.0]])
+    odds, other = (np.exp(x) / np.exp(x).sum() for x in (logits, logits + errors))
+    divergence = float((odds * np.log(odds / other)).sum())
+    assert _noise(logits, logits + errors, 1) == pytest.approx(2 * divergence, rel=1e-2)
+
+
+def test_a_common_error_of_all_logits_is_no_noise():
+    model = graphs.build(
+        """n (float[4,8] x) => (float[4,8] z) {
+          [a] y = MatMul(x, w) [big] u = Add(y, large) [s] z = Softmax(u) }""",
+        w=graphs.numbers(0, 8, 8, scale=0.3),
+        large=graphs.numbers(0, 1) * 0 + 100.0,
+    )
+    found = measured(model, graphs.feeds(model, 2))[2]
+    assert 0.0 < found.together < 0.1
