@@ -32,7 +32,7 @@ COMFORT_DB = FAR_OFF_DB
 _GAIN_DB = 0.5
 
 _SAMPLES = 4
-_ATTEMPTS = 5
+_ATTEMPTS = 6
 """Candidates that are built: freed noise may show late, when a few samples decide."""
 _REASON = "int8 costs accuracy here: measured on calibration samples"
 
@@ -147,6 +147,21 @@ def _aims(goal_db: float) -> tuple[_Aim, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rungs:
+    """What leaving ever more of one candidate float would bring, by its own noise.
+
+    Attributes:
+        start: The candidate that was looked at.
+        paid: Share of the arithmetic that had been given up for it.
+        further: Sets of nodes, each with the noise it frees and the arithmetic it gives up.
+    """
+
+    start: Candidate
+    paid: float
+    further: tuple[Standing, ...]
+
+
 def _climb(
     workshop: Workshop,
     start: Candidate,
@@ -154,29 +169,45 @@ def _climb(
     prices: Mapping[str, float],
     goal_db: float,
 ) -> Candidate:
-    """The candidate that gained most for its price; the one given if none did."""
+    """The candidate that gained most for its price; the one given if none did.
+
+    Once what makes most of the noise is gone, what made little of it before is looked at closely.
+    """
     most = RESCUE_SHARE if start_db < RESCUE_DB else FLOAT_SHARE
-    rungs = tuple(moves_of(workshop, start, prices).ladder(most))
+
+    def rungs_from(candidate: Candidate, paid: float) -> _Rungs:
+        moves = moves_of(workshop, candidate, prices)
+        return _Rungs(candidate, paid, tuple(moves.ladder(most - paid)))
+
     best, best_db, paid = start, start_db, 0.0
-    standing = Standing()
+    rungs, standing = rungs_from(start, 0.0), Standing()
     for _ in range(_ATTEMPTS):
         unmet = [aim for aim in _aims(goal_db) if best_db < aim.enough_db]
-        bargains = [_bargain(rungs, standing, best_db, aim) for aim in unmet]
-        chosen = max((b for b in bargains if b), key=lambda rung: rung.freed, default=None)
+        chosen = _best_bargain(rungs, standing, best_db, unmet)
+        if chosen is None and unmet and best is not rungs.start:
+            rungs, standing = rungs_from(best, paid), Standing()
+            chosen = _best_bargain(rungs, standing, best_db, unmet)
         if chosen is None:
             break
-        standing = chosen
-        attempt = workshop.build(start.choice.with_excluded(chosen.excluded, _REASON), like=start)
+        standing, price = chosen, rungs.paid + chosen.price
+        choice = rungs.start.choice.with_excluded(chosen.excluded, _REASON)
+        attempt = workshop.build(choice, like=rungs.start)
         reached_db = workshop.confirm(attempt).sure_db
-        least_db = unmet[0].price_db * (chosen.price - paid) + (_GAIN_DB if best is start else 0.0)
+        least_db = unmet[0].price_db * (price - paid) + (_GAIN_DB if best is start else 0.0)
         if _works(attempt) and reached_db > best_db + least_db:
-            best, best_db, paid = attempt, reached_db, chosen.price
+            best, best_db, paid = attempt, reached_db, price
     return best
 
 
-def _bargain(
-    rungs: Sequence[Standing], standing: Standing, reached_db: float, aim: _Aim
+def _best_bargain(
+    rungs: _Rungs, standing: Standing, reached_db: float, unmet: Sequence[_Aim]
 ) -> Standing | None:
+    """What is to be tried next: the bargain that frees most noise among those for each aim."""
+    found = [_bargain(rungs, standing, reached_db, aim) for aim in unmet]
+    return max((b for b in found if b), key=lambda rung: rung.freed, default=None)
+
+
+def _bargain(rungs: _Rungs, standing: Standing, reached_db: float, aim: _Aim) -> Standing | None:
     """The rung beyond ``standing`` that brings most for its price; no more than needed counts."""
     # A hair's breadth below what is enough is no reason to ask for a hair only.
     needed_db = max(aim.enough_db - reached_db, 2 * _GAIN_DB)
@@ -185,7 +216,8 @@ def _bargain(
         gain_db = min(rung.gain_db - standing.gain_db, needed_db)
         return gain_db - aim.price_db * (rung.price - standing.price)
 
-    further = [r for r in rungs if r.freed > standing.freed and r.price <= aim.share]
+    allowed = aim.share - rungs.paid
+    further = [r for r in rungs.further if r.freed > standing.freed and r.price <= allowed]
     best = max(further, key=profit, default=None)
     return best if best is not None and profit(best) > _GAIN_DB else None
 

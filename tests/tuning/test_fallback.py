@@ -143,3 +143,13 @@ def test_what_coupled_steps_replace_takes_their_place():
 def test_a_skipped_step_does_not_come_in_by_way_of_uncoupling():
     chosen = Choice(("minmax",)).with_step(steps.EQUALIZE).with_step(steps.ROUND)
     assert chosen.uncoupled(("bias",)).steps == {"equalize"}
+
+
+def test_what_made_little_noise_beside_the_worst_is_looked_at_once_that_is_gone(monkeypatch):
+    def moves(workshop, start, prices):
+        return Foreseen({"middle": 6.0} if "gate" in start.choice.excluded else {"gate": 3.0})
+
+    monkeypatch.setattr(fallback, "moves_of", moves)
+    shop = Outcomes(12.0, {"gate": 3.0, "middle": 6.0})
+    start = shop.build(Choice(("minmax",)), like=None)
+    assert set(leave_float(shop, start, SHARES, 20.0).best.choice.excluded) == {"gate", "middle"}
