@@ -106,18 +106,16 @@ def leave_float(
     """
     plain = uncoupled(workshop, start)
     start_db, plain_db = (workshop.confirm(each).sure_db for each in (start, plain))
-    found = _climb(workshop, plain, plain_db, prices, goal_db - max(start_db - plain_db, 0.0))
+    found = _climb(workshop, plain, prices, goal_db - max(start_db - plain_db, 0.0))
     if found is plain:
         return Fallback(start, _note(start, start))
     best = found
     if plain is not start:
         coupled = replace(found.choice, steps=start.choice.steps)
         again = workshop.build(coupled, like=start)
-        best_db, best = max(
-            ((workshop.confirm(each).sure_db, each) for each in (found, again)),
-            key=lambda each: each[0],
-        )
-        if best_db < start_db + _GAIN_DB:
+        # Not by all samples: coupled steps have learned from the others.
+        best = max((found, again), key=lambda each: each.typical_db)
+        if best.typical_db < start.typical_db + _GAIN_DB:
             return Fallback(start, _note(start, start))
     return Fallback(best, _note(start, best))
 
@@ -165,37 +163,39 @@ class _Rungs:
 def _climb(
     workshop: Workshop,
     start: Candidate,
-    start_db: float,
     prices: Mapping[str, float],
     goal_db: float,
 ) -> Candidate:
     """The candidate that gained most for its price; the one given if none did.
 
-    Once what makes most of the noise is gone, what made little of it before is looked at closely.
+    How far off a candidate is, is judged over all samples; which of two is closer, in a typical
+    one, as few samples tell little of those that tip over. Once what makes most of the noise is
+    gone, what made little of it before is looked at closely.
     """
-    most = RESCUE_SHARE if start_db < RESCUE_DB else FLOAT_SHARE
+    seen = workshop.confirm(start)
+    most = RESCUE_SHARE if seen.sure_db < RESCUE_DB else FLOAT_SHARE
 
     def rungs_from(candidate: Candidate, paid: float) -> _Rungs:
         moves = moves_of(workshop, candidate, prices)
         return _Rungs(candidate, paid, tuple(moves.ladder(most - paid)))
 
-    best, best_db, paid = start, start_db, 0.0
+    best, paid = start, 0.0
     rungs, standing = rungs_from(start, 0.0), Standing()
     for _ in range(_ATTEMPTS):
-        unmet = [aim for aim in _aims(goal_db) if best_db < aim.enough_db]
-        chosen = _best_bargain(rungs, standing, best_db, unmet)
+        unmet = [aim for aim in _aims(goal_db) if seen.sure_db < aim.enough_db]
+        chosen = _best_bargain(rungs, standing, seen.sure_db, unmet)
         if chosen is None and unmet and best is not rungs.start:
             rungs, standing = rungs_from(best, paid), Standing()
-            chosen = _best_bargain(rungs, standing, best_db, unmet)
+            chosen = _best_bargain(rungs, standing, seen.sure_db, unmet)
         if chosen is None:
             break
         standing, price = chosen, rungs.paid + chosen.price
         choice = rungs.start.choice.with_excluded(chosen.excluded, _REASON)
         attempt = workshop.build(choice, like=rungs.start)
-        reached_db = workshop.confirm(attempt).sure_db
+        reached = workshop.confirm(attempt)
         least_db = unmet[0].price_db * (price - paid) + (_GAIN_DB if best is start else 0.0)
-        if _works(attempt) and reached_db > best_db + least_db:
-            best, best_db, paid = attempt, reached_db, price
+        if _works(attempt) and reached.typical_db > seen.typical_db + least_db:
+            best, seen, paid = attempt, reached, price
     return best
 
 

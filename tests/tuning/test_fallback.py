@@ -27,6 +27,10 @@ class Built:
     def sure_db(self):
         return self.sqnr_db
 
+    @property
+    def typical_db(self):
+        return self.sqnr_db
+
 
 @dataclass
 class Outcomes:
