@@ -164,6 +164,19 @@ class Candidate:
     @property
     def sqnr_db(self) -> float:
         """SQNR of the worst output, in dB; -200 where numbers are not finite."""
+        return self._worst(lambda closeness: closeness.sqnr_db)
+
+    @property
+    def sure_db(self) -> float:
+        """SQNR that the worst output will hardly fall short of on other samples, in dB."""
+        return self._worst(lambda closeness: closeness.sure_db)
+
+    @property
+    def typical_db(self) -> float:
+        """SQNR of the worst output in a typical sample, in dB: what candidates are compared by.
+
+        The SQNR over all samples hangs on the few that tip over, which is luck on few samples.
+        """
         return self._worst(lambda closeness: closeness.typical_db)
 
     @property
@@ -172,9 +185,4 @@ class Candidate:
         return min(self.sqnr_db, self.typical_db) >= CLOSE_DB
 
     def _worst(self, measure: Callable[[Fidelity], float]) -> float:
-<<<<<<< HEAD
         return min((measure(o) if o.finite else -200.0 for o in self.judged), default=200.0)
-=======
-        found = (measure(o) if o.finite else -200.0 for o in self.outputs.values())
-        return min(found, default=200.0)
->>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)

@@ -75,11 +75,7 @@ def measure_contributions(
         samples: A few.
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
-<<<<<<< HEAD
-    decisive = dict.fromkeys(n for output in base.graph.outputs for n in _decisive(output))
-=======
-    decisive = dict(map(_decisive, base.graph.outputs))
->>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
+    decisive = dict(found for output in base.graph.outputs for found in _decisive(output))
     benches = []
     for kind in Kind:
         switched = with_switches(base, adjusted, plan, (kind,))
@@ -109,10 +105,10 @@ def _divide(
         yield from _divide(bench, half, bench.noise(half), small)
 
 
-<<<<<<< HEAD
-def _decisive(output: ir.Value) -> Iterator[str]:
+def _decisive(output: ir.Value) -> Iterator[tuple[str, int | None]]:
     """Names of the values in front of what only squashes or moves them on the way to an output.
 
+    Each with the axis over which a Softmax makes probabilities of it, None in front of all else.
     Probabilities and other numbers that are put side by side are two values.
     """
     value = output
@@ -123,25 +119,14 @@ def _decisive(output: ir.Value) -> Iterator[str]:
             for operand in node.inputs:
                 yield from () if operand is None else _decisive(operand)
             return
-=======
-def _decisive(output: ir.Value) -> tuple[str, int | None]:
-    """Name of the value in front of what only squashes or moves it on the way to an output.
-
-    And the axis over which it becomes probabilities directly behind that; None where it does not.
-    """
-    value, axis = output, None
-    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING):
->>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
         source = node.inputs[0]
         if source is None or source.is_graph_input() or source.is_initializer():
             break
+        if is_op(node, *_NORMALIZING):
+            yield name_of(source), node.attributes.get_int("axis", -1)
+            return
         value = source
-<<<<<<< HEAD
-    yield name_of(value)
-=======
-        axis = node.attributes.get_int("axis", -1) if is_op(node, *_NORMALIZING) else None
-    return name_of(value), axis
->>>>>>> d95102d (Layers are given up by what changes probabilities, and until a quarter of the bearable noise is left)
+    yield name_of(value), None
 
 
 class _Bench:
