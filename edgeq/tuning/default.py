@@ -114,8 +114,8 @@ def search(
     if final is not best:
         notes.append(_again(workshop, best))
     if final.parts:
-        found = (f"{name} {each.sqnr_db:.1f} dB" for name, each in sorted(final.parts.items()))
-        notes.append(f"Boxes and scores were judged each by itself: {', '.join(found)}")
+        told = (f"{name} {each.sqnr_db:.1f} dB" for name, each in sorted(final.parts.items()))
+        notes.append(f"Boxes and scores were judged each by itself: {', '.join(told)}")
     return Search(final, tuple(notes), trials)
 
 
