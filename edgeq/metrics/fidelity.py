@@ -77,17 +77,20 @@ class FidelityMeter:
 
         Args:
             reference: Numbers of any shape.
-            candidate: Numbers of the same shape; another shape counts as not finite.
+            candidate: Numbers of as many axes; what one of both has more of, be it found objects or
+                steps of a loop, is noise. Another number of axes counts as not finite.
         """
-        if reference.shape != candidate.shape:
+        if reference.ndim != candidate.ndim:
             self._finite = False
             return
+        reference, candidate, common = _aligned(reference, candidate)
         scores = reference.dtype.kind in "fc"
         if not scores:
+            same = (reference == candidate) & common
             self._rows += reference.size
-            self._agreeing += int(np.sum(reference == candidate))
+            self._agreeing += int(np.sum(same))
             # The distance between two class numbers says nothing: they are equal or not.
-            reference, candidate = np.ones(reference.shape), reference == candidate
+            reference, candidate = np.ones(reference.shape), same
         if not reference.size:
             return
         found = _Sums.of(reference, candidate)
@@ -100,7 +103,7 @@ class FidelityMeter:
         if scores and reference.ndim and reference.shape[-1] >= _MIN_CLASSES:
             known = np.isfinite(reference)
             wanted, made = (_only(known & np.isfinite(a), a) for a in (reference, candidate))
-            agree = wanted.argmax(-1) == made.argmax(-1)
+            agree = (wanted.argmax(-1) == made.argmax(-1)) & common.any(-1)
             self._rows += agree.size
             self._agreeing += int(agree.sum())
 
@@ -158,6 +161,20 @@ class _Sums:
             return 1.0
         norm = math.sqrt(self.signal * self.energy)
         return self.product / norm if norm else 0.0
+
+
+def _aligned(reference: Array, candidate: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Both with zeros where one of them ends, and where neither does."""
+    if reference.shape == candidate.shape:
+        return reference, candidate, np.broadcast_to(np.True_, reference.shape)
+    sizes = list(zip(reference.shape, candidate.shape, strict=True))
+    wanted, made = (
+        np.pad(array, [(0, max(size) - n) for size, n in zip(sizes, array.shape, strict=True)])
+        for array in (reference, candidate)
+    )
+    common = np.zeros(wanted.shape, np.bool_)
+    common[tuple(slice(min(size)) for size in sizes)] = True
+    return wanted, made, common
 
 
 def _only(kept: NDArray[np.bool_], numbers: Array) -> Array:

@@ -45,7 +45,7 @@ def test_of_class_numbers_the_equal_ones_agree():
     assert closeness(([5], [5])).top1_agreement == 1.0
 
 
-@pytest.mark.parametrize("got", [[np.nan, 1.0], [np.inf, 1.0], [1.0], [[1.0, 1.0]]])
+@pytest.mark.parametrize("got", [[np.nan, 1.0], [np.inf, 1.0], [[1.0, 1.0]]])
 def test_numbers_that_are_not_finite_or_of_another_shape_are_told(got):
     assert not closeness(([1.0, 1.0], got)).finite
 
@@ -74,3 +74,19 @@ def test_what_other_samples_will_hardly_fall_short_of_is_lower_the_more_samples_
     noise = 3 * 0.01 + 2.0
     error = 2 * np.std([0.01, 0.01, 0.01, 2.0])
     assert mixed.sure_db == pytest.approx(10 * np.log10(4 / (noise + error)))
+
+
+@pytest.mark.parametrize("got", [[[0, 3], [0, 3]], [[0, 3], [0, 3], [4, 0], [3, 0]]])
+def test_what_one_of_both_has_more_of_is_noise(got):
+    want = [[0.0, 3.0], [0.0, 3.0], [4.0, 0.0]]
+    found = closeness((want, np.asarray(got, np.float64)))
+    missed = 16 if len(got) < 3 else 9
+    assert found.finite
+    assert found.sqnr_db == pytest.approx(10 * np.log10(34 / missed))
+    assert found.top1_agreement == pytest.approx(2 / 3 if len(got) < 3 else 3 / 4)
+
+
+def test_class_numbers_that_are_missing_are_not_equal():
+    found = closeness(([0, 1, 0, 0], [0, 1]))
+    assert found.top1_agreement == pytest.approx(1 / 2)
+    assert found.sqnr_db == pytest.approx(10 * np.log10(4 / 2))
