@@ -90,21 +90,22 @@ class Walk:
 
     def climb(self) -> tuple[Climbed, ...]:
         """The original and all that was made, in order."""
-        steps, made = ladder(self._subject), []
+        steps = ladder(self._subject)
+        made: list[Climbed] = []
         holds: bool | None = None
         while True:
             try:
                 rung = next(steps) if holds is None else steps.send(holds)
             except StopIteration:
                 break
-            found = self._in_time(rung)
+            found = self._in_time(rung, found=any(each.holds for each in made))
             holds = found is not None and found.holds
             made += [] if found is None else [found]
         return tuple(made) if self._original is None else (self._original, *made)
 
-    def _in_time(self, rung: Rung) -> Climbed | None:
+    def _in_time(self, rung: Rung, *, found: bool) -> Climbed | None:
         """What became of a rung; None where it failed, or would not be through in time."""
-        if not self._schedule.fits(rung):
+        if not self._schedule.fits(rung, found=found):
             self.notes.append(f"{rung.name} was left out for lack of time: give more, --time-limit")
             return None
         with self._schedule.running(rung):

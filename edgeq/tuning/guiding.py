@@ -141,9 +141,16 @@ class Schedule:
         """Seconds; 0 where none are left."""
         return max(self._end - self._clock(), 0.0)
 
-    def fits(self, rung: Rung) -> bool:
-        """Whether a rung is likely to be through in time; the first one begins in any case."""
-        return self._pace * rung.effort <= self.left
+    def fits(self, rung: Rung, *, found: bool = True) -> bool:
+        """Whether a rung is likely to be through in time.
+
+        The first one begins in any case, and so do quick ones as long as nothing good is found.
+
+        Args:
+            rung: The next one.
+            found: Whether a model kept to the budget.
+        """
+        return self._pace * rung.effort <= self.left or (not found and rung.effort < 1.0)
 
     @contextmanager
     def running(self, rung: Rung) -> Iterator[None]:

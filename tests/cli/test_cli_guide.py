@@ -72,6 +72,6 @@ def test_what_promises_nothing_is_scored_on_few_samples(run, net, calib, eval_da
         "guide", net, "--eval", eval_data, "--metric", "cosine", "--max-drop", "0",
         "--time-limit", 0, "--calib", calib, "--json",
     )  # fmt: skip
-    (_, made) = json.loads(told.stdout)["models"]
+    _, made, *_ = json.loads(told.stdout)["models"]
     assert not made["holds"]
     assert "on 8 samples" in made["reason"]

@@ -94,3 +94,5 @@ def test_what_would_not_be_through_in_time_is_not_begun():
     now[0] = 200.0
     assert schedule.left == 0.0
     assert not schedule.fits(quick)
+    assert schedule.fits(quick, found=False)
+    assert not schedule.fits(learnt, found=False)
