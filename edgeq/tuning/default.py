@@ -20,7 +20,7 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
-from edgeq.tuning.fallback import COMFORT_DB, leave_float
+from edgeq.tuning.fallback import COMFORT_DB, held, leave_float
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
 from edgeq.validation.trials import StepTrial
 
@@ -105,7 +105,7 @@ def search(
         best, trials = recover(workshop, best, corrected)
     if falls_back and workshop.confirm(best).sure_db < COMFORT_DB:
         with part("layers left float"):
-            found = leave_float(workshop, best, prices, GOAL_DB)
+            found = leave_float(workshop, best, held(best.floats.model, prices), GOAL_DB)
         if found.best is not best:
             notes.append(found.note)
             best = found.best

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.graph import constants
+from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.plan import INTEGER_FORMS
 from edgeq.tuning.contributions import measure_contributions
 from edgeq.tuning.moves import Moves, Standing
@@ -14,11 +16,13 @@ from edgeq.validation.verdict import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import onnx_ir as ir
+
     from edgeq.tuning.candidate import Candidate
     from edgeq.tuning.workshop import Workshop
 
 FLOAT_SHARE = 0.4
-"""Fraction of the arithmetic that may be given up for accuracy."""
+"""Fraction of what a model holds (:func:`held`) that may be given up for accuracy."""
 
 RESCUE_SHARE = 1.0
 """The fraction where the result would be no use at all otherwise; some layer stays in integers."""
@@ -89,19 +93,36 @@ def moves_of(workshop: Workshop, plain: Candidate, prices: Mapping[str, float]) 
     )
 
 
+def held(model: ir.Model, arithmetic: Mapping[str, float]) -> dict[str, float]:
+    """What each node holds of a model: its share of the arithmetic and that of the weights, halved.
+
+    One makes a model slow where it stays float, the other large.
+
+    Args:
+        model: The float model.
+        arithmetic: Share of the multiply-accumulates per compute node.
+    """
+    sizes = {
+        node_name(node): sum(t.nbytes for t in map(constants.tensor, node.inputs) if t is not None)
+        for node in nodes(model)
+    }
+    whole = max(1, sum(sizes.values()))
+    return {name: (arithmetic.get(name, 0.0) + size / whole) / 2 for name, size in sizes.items()}
+
+
 def leave_float(
     workshop: Workshop, start: Candidate, prices: Mapping[str, float], goal_db: float
 ) -> Fallback:
     """Leave ever more float, the best bargains first, until the goal is met.
 
-    A bargain is judged by the noise it frees at the outputs for the arithmetic it gives up; what
-    is built of it is measured, and kept where that bears it out. The further off the result is, the
-    less arithmetic counts; beyond :data:`FLOAT_SHARE` of it only while it is not fit for use.
+    A bargain is judged by the noise it frees at the outputs for what the layer holds; what is built
+    of it is measured, and kept where that bears it out. The further off the result is, the less
+    that counts; beyond :data:`FLOAT_SHARE` of it only while it is not fit for use.
 
     Args:
         workshop: Builds and measures.
         start: The candidate to improve.
-        prices: Share of the arithmetic per compute node.
+        prices: What each node holds of the model, see :func:`held`.
         goal_db: Stop when the worst output is sure of this by all samples that were kept.
     """
     plain = uncoupled(workshop, start)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import graphs
 import pytest
 
 from edgeq.quantization.plan import NodeDecision, NodeForm, QuantPlan
@@ -9,7 +10,7 @@ from edgeq.recipe import Recipe
 from edgeq.refinement import steps
 from edgeq.tuning import fallback
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.fallback import RESCUE_DB, leave_float
+from edgeq.tuning.fallback import RESCUE_DB, held, leave_float
 from edgeq.tuning.moves import Standing
 
 SHARES = {"heavy": 0.6, "middle": 0.399, "gate": 0.001}
@@ -157,3 +158,13 @@ def test_what_made_little_noise_beside_the_worst_is_looked_at_once_that_is_gone(
     shop = Outcomes(12.0, {"gate": 3.0, "middle": 6.0})
     start = shop.build(Choice(("minmax",)), like=None)
     assert set(leave_float(shop, start, SHARES, 20.0).best.choice.excluded) == {"gate", "middle"}
+
+
+def test_a_layer_holds_arithmetic_and_weights():
+    model = graphs.build(
+        """n (float[1,8,6,6] x) => (float[1,8,6,6] z) { [a] y = Conv(x, w) [r] p = Relu(y)
+          [b] z = Conv(p, v) }""",
+        w=graphs.numbers(0, 8, 8, 3, 3),
+        v=graphs.numbers(1, 8, 8, 1, 1),
+    )
+    assert held(model, {"a": 0.5, "b": 0.5}) == pytest.approx({"a": 0.7, "r": 0.0, "b": 0.3})
