@@ -34,7 +34,7 @@ class Promise:
         data: Labelled samples that can be read again.
         metric: As for :class:`edgeq.api.evaluating.Evaluation`.
         max_drop: The budget.
-        few: Samples to look at first.
+        few: Samples to look at first, with a metric of edgeq's own.
         threads: Threads of onnxruntime; 0 lets it choose.
     """
 
@@ -53,7 +53,9 @@ class Promise:
         self._all = Evaluation(data, metric, original, threads=threads)
         self._few = self._all
         count = open_source(data, input_specs(original)).length_hint()
-        if count is None or count > few:
+        # A function of the user's may score the set as a whole, as one of neighbours does.
+        is_ours = metric is None or ":" not in metric
+        if is_ours and (count is None or count > few):
             self._few = Evaluation(data, metric, original, threads=threads, max_samples=few)
         self.few = few
 

@@ -75,3 +75,16 @@ def test_what_promises_nothing_is_scored_on_few_samples(run, net, calib, eval_da
     _, made, *_ = json.loads(told.stdout)["models"]
     assert not made["holds"]
     assert "on 8 samples" in made["reason"]
+
+
+def test_a_metric_of_the_users_always_gets_all_samples(run, net, calib, eval_data, work):
+    (work / "whole.py").write_text(
+        "def score(outputs, labels):\n"
+        "    assert len(outputs) == len(labels['label']) == 12\n"
+        "    return 1.0\n"
+    )
+    told = run(
+        "guide", net, "--eval", eval_data, "--metric", "whole.py:score", "--calib", calib,
+        "--time-limit", 0, "--json",
+    )  # fmt: skip
+    assert [row["score"] for row in json.loads(told.stdout)["models"]] == [1.0, 1.0]
