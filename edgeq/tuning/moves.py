@@ -26,7 +26,10 @@ _PER_NODE = 0.002
 """Price of a node that holds no arithmetic, so that few nodes are preferred to many."""
 
 _WORTHLESS = 0.002
-"""A move that frees a smaller share of the noise than this is none."""
+"""A move that frees a smaller share than this of the noise that is left is none."""
+
+_NOTHING = 1e-9
+"""Share of the noise that sums of floats may be off by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,21 @@ class Moves:
         Args:
             limit: Price that no set exceeds.
         """
-        standing = Standing()
+        standing, before = Standing(), None
+        # What frees too little of all noise may free much of what is left behind the worst.
+        while standing is not before:
+            before = standing
+            for standing in self._rungs(before, limit):
+                yield standing
+
+    def _rungs(self, standing: Standing, limit: float) -> Iterator[Standing]:
+        """Those beyond a set that free enough of the noise that is left there."""
+        least = max(_WORTHLESS * (1.0 - standing.freed), _NOTHING)
         # What a move was worth before others were made bounds what it is worth now, so that most
         # need not be looked at again.
         promising = [(float("inf"), move) for move in self._candidates]
         while promising:
-            best = self._best(standing, promising, limit)
+            best = self._best(standing, promising, limit, least)
             if best is None:
                 return
             standing = best
@@ -95,6 +107,7 @@ class Moves:
         standing: Standing,
         promising: list[tuple[float, tuple[str, ...]]],
         limit: float,
+        least: float,
     ) -> Standing | None:
         """The best bargain; brings ``promising`` up to date."""
         promising.sort(key=lambda item: -item[0])
@@ -105,7 +118,7 @@ class Moves:
             after = self.standing((*standing.excluded, *move))
             gain = after.freed - standing.freed
             cost = after.price - standing.price
-            value = 0.0 if gain < _WORTHLESS or after.price > limit else gain / max(cost, _PER_NODE)
+            value = 0.0 if gain < least or after.price > limit else gain / max(cost, _PER_NODE)
             promising[place] = (value, move)
             if value > worth:
                 best, worth = after, value

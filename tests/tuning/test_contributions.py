@@ -6,10 +6,16 @@ import pytest
 from test_default import chain, workshop
 
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.contributions import _decisive, _divide, _noise, measure_contributions
+from edgeq.tuning.contributions import (
+    Contributions,
+    _decisive,
+    _divide,
+    _noise,
+    measure_contributions,
+)
 from edgeq.tuning.fallback import moves_of
-from edgeq.tuning.moves import Moves
-from edgeq.types import EdgeRef
+from edgeq.tuning.moves import Moves, roundings
+from edgeq.types import EdgeRef, ValueRef
 
 
 def measured(model, samples):
@@ -88,6 +94,22 @@ def test_the_ladder_begins_with_the_best_bargain_and_keeps_within_its_limit():
     assert rungs[0].freed > 0.8
     assert all(rung.price <= 0.7 for rung in rungs)
     assert not list(moves.ladder(0.1))
+
+
+def test_the_ladder_goes_on_behind_what_makes_nearly_all_of_the_noise():
+    model = chain()
+    shop, built, _ = measured(model, graphs.feeds(model, 2))
+    refs = roundings(shop.annotations(built))
+    loud = ValueRef("y")
+    alone = {ref: 1.0 if ref == loud else 0.006 / len(refs) for ref in refs}
+    moves = Moves(
+        model,
+        lambda further: shop.annotations(built, further),
+        Contributions(alone, 1.0),
+        {"a": 0.3, "b": 0.3, "c": 0.4},
+    )
+    last = list(moves.ladder(2.0))[-1]
+    assert set(last.excluded) == {"a", "b", "c"}
 
 
 def test_errors_in_front_of_a_softmax_count_as_far_as_they_change_probabilities():
