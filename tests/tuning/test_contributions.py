@@ -101,7 +101,7 @@ def test_the_ladder_goes_on_behind_what_makes_nearly_all_of_the_noise():
     shop, built, _ = measured(model, graphs.feeds(model, 2))
     refs = roundings(shop.annotations(built))
     loud = ValueRef("y")
-    alone = {ref: 1.0 if ref == loud else 0.006 / len(refs) for ref in refs}
+    alone = {ref: 1.0 if ref == loud else 0.003 / len(refs) for ref in refs}
     moves = Moves(
         model,
         lambda further: shop.annotations(built, further),
