@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 PROBABILITIES: Final = ("HardSigmoid", "Sigmoid", "Softmax")
 """What makes numbers of 0 to 1, most of them 0 where there is nothing to find."""
 
+MOVING: Final = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""What hands all numbers on, in another order or shape."""
+
 _CHOOSING = ("Gather", "Slice", "Split")
-_MOVING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _carried(seam: _Seam, node: ir.Node, value: ir.Value) -> _Seam | None:
 
 def _holds_probabilities(value: ir.Value | None) -> bool:
     node = None if value is None else value.producer()
-    while node is not None and is_op(node, *_MOVING, *_CHOOSING):
+    while node is not None and is_op(node, *MOVING, *_CHOOSING):
         value = node.inputs[0]
         node = None if value is None else value.producer()
     if node is not None and is_op(node, "Concat"):

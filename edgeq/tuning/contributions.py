@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph.expose import expose
-from edgeq.graph.parts import unlike_operands
+from edgeq.graph.parts import MOVING, unlike_operands
 from edgeq.graph.walk import is_op, name_of
 from edgeq.quantization.switched import Kind, with_switches
 from edgeq.runtime.session import Session, SessionConfig
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _NORMALIZING = ("Softmax", "LogSoftmax")
 _SATURATING = (*_NORMALIZING, "Sigmoid", "HardSigmoid", "Tanh", "Clip", "ArgMax")
-_MOVING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")
 
 _NEGLIGIBLE = 1e-20
 _SMALL = 0.02
@@ -112,7 +111,7 @@ def _decisive(output: ir.Value) -> Iterator[tuple[str, int | None]]:
     Probabilities and other numbers that are put side by side are two values.
     """
     value = output
-    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *_MOVING, "Concat"):
+    while (node := value.producer()) is not None and is_op(node, *_SATURATING, *MOVING, "Concat"):
         if is_op(node, "Concat"):
             if not unlike_operands(node):
                 break

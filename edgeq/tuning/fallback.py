@@ -147,9 +147,9 @@ class _Aim:
 
     Attributes:
         enough_db: SQNR that the worst output will hardly fall short of on other samples.
-        share: Fraction of the arithmetic that may be given up for it.
-        price_db: Decibels that giving up all arithmetic would have to bring, beside what any step
-            has to.
+        share: Fraction of what the model holds that may be given up for it.
+        price_db: Decibels that giving up all of it would have to bring, beside what any step has
+            to.
     """
 
     enough_db: float
@@ -172,8 +172,8 @@ class _Rungs:
 
     Attributes:
         start: The candidate that was looked at.
-        paid: Share of the arithmetic that had been given up for it.
-        further: Sets of nodes, each with the noise it frees and the arithmetic it gives up.
+        paid: Share of what the model holds that had been given up for it.
+        further: Sets of nodes, each with the noise it frees and what it gives up.
     """
 
     start: Candidate

@@ -23,10 +23,11 @@ class Built:
     choice: Choice
     sqnr_db: float
     plan: QuantPlan
+    doubt_db: float = 0.0
 
     @property
     def sure_db(self):
-        return self.sqnr_db
+        return self.sqnr_db - self.doubt_db
 
     @property
     def typical_db(self):
@@ -43,6 +44,7 @@ class Outcomes:
     start_db: float
     gains: dict
     steps_db: float = 0.0
+    doubt_db: float = 0.0
     tried: list = field(default_factory=list)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -53,7 +55,7 @@ class Outcomes:
         self.tried.append(frozenset(choice.excluded))
         gain = sum(self.gains.get(name, 0.0) for name in choice.excluded)
         gain += self.steps_db if choice.steps and not choice.excluded else 0.0
-        return Built(choice, self.start_db + gain, plan(choice.excluded))
+        return Built(choice, self.start_db + gain, plan(choice.excluded), self.doubt_db)
 
 
 @dataclass
@@ -168,3 +170,14 @@ def test_a_layer_holds_arithmetic_and_weights():
         v=graphs.numbers(1, 8, 8, 1, 1),
     )
     assert held(model, {"a": 0.5, "b": 0.5}) == pytest.approx({"a": 0.7, "r": 0.0, "b": 0.3})
+
+
+@pytest.mark.parametrize(("doubt_db", "given_up"), [(0.0, set()), (1.0, {"gate"})])
+def test_how_far_off_a_result_is_counts_the_doubt_that_few_samples_leave(
+    monkeypatch, doubt_db, given_up
+):
+    gains = {"gate": 3.0}
+    monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: Foreseen(gains))
+    shop = Outcomes(20.5, gains, doubt_db=doubt_db)
+    start = shop.build(Choice(("minmax",)), like=None)
+    assert set(leave_float(shop, start, SHARES, 20.0).best.choice.excluded) == given_up
