@@ -5,11 +5,13 @@
 
 Each model is quantized in a process of its own, by edgeq with the calibration samples of the set,
 and with --peers by every method of onnxruntime's matmul_nbits_quantizer and its dynamic
-quantization under that interpreter (hqq and gptq need torch there). Everything is scored in turn
-by `edgeq evaluate` on the held-out samples: the main metric of the set with its interval where
-that is perplexity, and the tokens read and written a second over those of fp32, both in turn in one
-process (time against fp32 for what is no language model). The peak is that of the process that
-quantizes. With --keep each row is kept as it comes, and a second run measures what is missing.
+quantization under that interpreter (hqq and gptq need torch there). A model with a cache is
+quantized with the cache in floats and in integers instead, which the peer does not do. Everything
+is scored in turn by `edgeq evaluate` on the held-out samples: the main metric of the set with its
+interval where that is perplexity, and the tokens read and written a second over those of fp32, both
+in turn in one process (time against fp32 for what is no language model). The peak is that of the
+process that quantizes. A row of --rows is the name of one, or a part of the names of several.
+With --keep each row is kept as it comes, and a second run measures what is missing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import machine, parser, read_set, table
+
+from edgeq.graph import loader
+from edgeq.graph.cache_ports import cache_ports
 
 if TYPE_CHECKING:
     import argparse
@@ -68,10 +73,19 @@ def _ours() -> list[Candidate]:
     ]
 
 
+def _cached() -> list[Candidate]:
+    forms = ("float32", "int8", "int4")
+    return [
+        Candidate("w8", ("--scheme", "w8")),
+        *(Candidate(f"w8 cache {f}", ("--scheme", "w8", "--kv-cache", f)) for f in forms),
+    ]
+
+
 def _theirs() -> list[Candidate]:
     rows = [("default", 4, 32), ("default", 4, 64), ("default", 4, 128), ("default", 8, 32)]
-    rows += [("default", 2, 32), ("default+gather", 4, 32)]
+    rows += [("default", 8, 128), ("default", 2, 32), ("default+gather", 4, 32)]
     rows += [(kind, 4, size) for size in (32, 64) for kind in ("rtn", "hqq", "k_quant", "gptq")]
+    rows += [("hqq", 4, 128)]
     made = [
         Candidate(f"onnxruntime {kind} {bits} bits {block}", (kind, str(bits), str(block)), True)
         for kind, bits, block in rows
@@ -90,9 +104,6 @@ def main() -> None:
     line.add_argument("--limit", type=int, default=3600, help="seconds to quantize at most (3600)")
     line.add_argument("--keep", type=Path, help="file of the rows that are measured already")
     given = line.parse_args()
-    candidates = [*_ours(), *(_theirs() if given.peers else [])]
-    parts = given.rows.split(",")
-    chosen = [each for each in candidates if any(part in each.name for part in parts)]
     for entry in read_set(given.set, given.models):
         print(f"**{entry.name}**; {machine()}, {given.threads} threads\n", flush=True)
         header = [
@@ -109,13 +120,31 @@ def main() -> None:
         fp32 = _score(entry.model, entry, given.samples, given.threads)
         _print(["fp32", *_scored(entry.model, fp32), "", "", ""])
         with tempfile.TemporaryDirectory() as folder:
-            for each in chosen:
+            for each in _chosen(_candidates(entry, peers=bool(given.peers)), given.rows):
                 row = kept.get(each.name) or _row(each, entry, fp32, Path(folder), given)
                 _print(row)
                 if given.keep and each.name not in kept:
                     with given.keep.open("a") as file:
                         file.write(json.dumps({"model": entry.name, "row": row}) + "\n")
         print(flush=True)
+
+
+def _candidates(entry: Entry, *, peers: bool) -> list[Candidate]:
+    """Those that suit a model."""
+    if cache_ports(loader.load(entry.model).model):
+        return _cached()
+    return [*_ours(), *(_theirs() if peers else [])]
+
+
+def _chosen(candidates: list[Candidate], rows: str) -> list[Candidate]:
+    """Those that are asked for by name, or by a part of it that is no name."""
+    names = {each.name for each in candidates}
+    parts = rows.split(",")
+    return [
+        each
+        for each in candidates
+        if any(part == each.name or (part not in names and part in each.name) for part in parts)
+    ]
 
 
 def _kept(file: Path | None, model: str) -> dict[str, list[str]]:
@@ -139,7 +168,8 @@ def _row(
     if not out.is_file():
         return [each.name, f"failed: {said}", "", "", "", *effort]
     try:
-        found = _score(out, entry, given.samples, given.threads)
+        score = _score_beside if "--kv-cache" in each.arguments else _score
+        found = score(out, entry, given.samples, given.threads)
         speed = _speed(out, entry, found, fp32, given.threads)
     except subprocess.CalledProcessError as error:
         said = (error.stderr.strip().splitlines() or ["no message"])[-1]
@@ -211,6 +241,16 @@ def _score(model: Path, entry: Entry, samples: int | None, threads: int) -> dict
     command += ["--max-samples", str(samples)] if samples else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
+
+
+def _score_beside(model: Path, entry: Entry, samples: int | None, threads: int) -> dict:
+    """Of a model whose cache is another one at the interface: conversions stand around it."""
+    command = [sys.executable, "-m", "edgeq", "validate", str(entry.model), str(model)]
+    command += ["--data", str(entry.eval), "--metric", "perplexity", "--max-drop", "1000%"]
+    command += ["--threads", str(threads), "--json"]
+    command += ["--max-samples", str(samples)] if samples else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"metric": {"value": json.loads(done.stdout)["accuracy"]["metric"]["candidate"]}}
 
 
 if __name__ == "__main__":

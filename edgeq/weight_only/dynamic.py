@@ -14,31 +14,27 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edgeq.graph import constants
-from edgeq.graph.expose import expose
-from edgeq.graph.walk import is_op, name_of, node_name, nodes
-from edgeq.quantization import affine
+from edgeq.graph.walk import node_name
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
 from edgeq.quantization.plan import NodeDecision, NodeForm
 from edgeq.quantization.resolve import resolve
 from edgeq.recipe import Recipe
-from edgeq.runtime.session import Session, SessionConfig
 from edgeq.targets.profile import Form
-from edgeq.types import QuantSpec, QuantType
+from edgeq.weight_only.one_scale import products, rounding_errors
 from edgeq.weight_only.routers import REASON, routers
 from edgeq.weight_only.scheme import BlockScheme
 from edgeq.weight_only.storing import store_in_blocks
 from edgeq.weight_only.tables import find_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
     from edgeq.quantization.plan import QuantPlan
     from edgeq.targets import TargetProfile
-    from edgeq.types import Array, FloatArray, Sample
+    from edgeq.types import Sample
     from edgeq.weight_only.storing import Outcome
     from edgeq.weight_only.tables import Use
 
@@ -100,16 +96,18 @@ def in_blocks_for(model: ir.Model, samples: Sequence[Sample], threads: int) -> d
         samples: What to measure on.
         threads: Threads of onnxruntime.
     """
-    products = [n for n in nodes(model) if is_op(n, "MatMul", "Gemm") and _weight(n) is not None]
-    errors = rounding_errors(model, products, samples[:_MEASURED], threads)
-    found = {
+    settled: dict[str, str] = {}
+    for table in _tables_looked_up(model):
+        settled |= {node_name(use.node): _SHARED for use in table if not use.looks_up}
+    settled |= dict.fromkeys(map(node_name, routers(model)), REASON)
+    open_ones = [n for n in products(model) if node_name(n) not in settled]
+    errors = rounding_errors(model, open_ones, samples[:_MEASURED], threads)
+    outliers = {
         name: _OUTLIERS.format(-10 * np.log10(error))
         for name, error in errors.items()
         if error > LARGEST_ERROR
     }
-    for table in _tables_looked_up(model):
-        found |= {node_name(use.node): _SHARED for use in table if not use.looks_up}
-    return found | dict.fromkeys(map(node_name, routers(model)), REASON)
+    return outliers | settled
 
 
 def dynamic_plan(
@@ -124,69 +122,6 @@ def dynamic_plan(
     dynamic = replace(target, kernels=rows)
     annotations = annotate(model, dynamic, recipe, excluded)
     return resolve(model, annotations, {})
-
-
-def rounding_errors(
-    model: ir.Model, products: Sequence[ir.Node], samples: Iterable[Sample], threads: int = 0
-) -> dict[str, float]:
-    """What a dynamic kernel with one scale changes: error energy over output energy, by node.
-
-    Args:
-        model: The model; not changed.
-        products: MatMul and Gemm nodes of it with constant weights.
-        samples: What to run it on.
-        threads: Threads of onnxruntime.
-    """
-    names = {node_name(n): name_of(n.inputs[0]) for n in products if n.inputs[0] is not None}
-    exposed = expose(model, dict.fromkeys(names.values()), keep_outputs=False)
-    session = None
-    if exposed.outputs:
-        session = Session(exposed.model, SessionConfig(threads), what="the model")
-    wrong = dict.fromkeys(names, 0.0)
-    signal = dict.fromkeys(names, 0.0)
-    for sample in samples:
-        results = {} if session is None else session.run(sample)
-        for node in products:
-            name = node_name(node)
-            seen = results.get(exposed.outputs.get(names[name], ""), sample.get(names[name]))
-            if seen is not None and seen.size:
-                error, energy = _error(node, np.asarray(seen, np.float32))
-                wrong[name], signal[name] = wrong[name] + error, signal[name] + energy
-    return {name: wrong[name] / signal[name] for name in names if signal[name] > 0}
-
-
-def _error(node: ir.Node, seen: FloatArray) -> tuple[float, float]:
-    """Energy of the error and of the output of one node for what it read."""
-    weight = _weight(node)
-    if weight is None:
-        raise ValueError(f"the weights of {node.name!r} are not constant")
-    if node.attributes.get_int("transA", 0):
-        seen = np.swapaxes(seen, -1, -2)
-    matrix = weight.T if node.attributes.get_int("transB", 0) else weight
-    rows = seen.reshape(-1, seen.shape[-1])
-    spec = QuantSpec(QuantType.INT8, symmetric=True, axis=1)
-    params = affine.params_for_weight(matrix, spec)
-    stored = affine.dequantize(affine.quantize(matrix, params), params)
-    output = rows @ matrix
-    error = _rounded(rows) @ stored - output
-    return float(np.vdot(error, error)), float(np.vdot(output, output))
-
-
-def _rounded(rows: FloatArray) -> FloatArray:
-    """What DynamicQuantizeLinear makes of inputs (its definition in the ONNX standard)."""
-    low, high = min(float(rows.min()), 0.0), max(float(rows.max()), 0.0)
-    scale = np.float32((high - low) / 255.0) or np.float32(1.0)
-    zero_point = np.clip(np.rint(-low / scale), 0, 255)
-    codes = np.clip(np.rint(rows / scale) + zero_point, 0, 255)
-    return np.asarray((codes - zero_point) * scale, np.float32)
-
-
-def _weight(node: ir.Node) -> FloatArray | None:
-    """A constant matrix that a product reads; None for anything else."""
-    data: Array | None = constants.array(node.inputs[1])
-    if data is None or data.ndim != 2 or data.dtype != np.float32:
-        return None
-    return np.asarray(data, np.float32)
 
 
 def _tables_looked_up(model: ir.Model) -> list[tuple[Use, ...]]:

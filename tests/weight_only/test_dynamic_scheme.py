@@ -13,7 +13,8 @@ from edgeq.recipe import Recipe
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.session import Session
 from edgeq.targets.cpu import CPU
-from edgeq.weight_only.dynamic import quantize_dynamically, rounding_errors
+from edgeq.weight_only.dynamic import quantize_dynamically
+from edgeq.weight_only.one_scale import products, rounding_errors
 
 TWO = (
     "n (float[6,64] x) => (float[6,64] y) {"
@@ -71,8 +72,7 @@ def test_outliers_put_a_layer_into_blocks_and_say_so():
 def test_the_error_that_is_predicted_is_the_one_that_is_made():
     model = two_layers()
     samples = graphs.feeds(model, 2)
-    products = [n for n in nodes(model) if n.op_type == "MatMul"]
-    errors = rounding_errors(model, products, samples)
+    errors = rounding_errors(model, products(model), samples)
     alone = {"w": graphs.numbers(0, 64, 96)}
     first = graphs.build("n (float[6,64] x) => (float[6,96] y) { [a] y = MatMul(x, w) }", **alone)
     made, _ = converted(first, samples)
