@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeq.api.decoding import decode
 from edgeq.api.quantizing import quantize
+from edgeq.api.validating import fed_alike
 from edgeq.errors import EdgeqError
 from edgeq.graph.cache_ports import cache_ports
+from edgeq.runtime.session import Session, SessionConfig
 from edgeq.tuning.guiding import Climbed, ladder
+from edgeq.validation.verdict import DEFAULT, Thresholds, judge, parse_drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx_ir as ir
 
-    from edgeq.api.promise import Promise
+    from edgeq.api.evaluating import Evaluation
     from edgeq.api.results import QuantizationResult
     from edgeq.graph.loader import LoadedModel
     from edgeq.progress import Progress
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from edgeq.validation.verdict import Score
 
 _WRITTEN: Final = 6
+_WRITTEN_ANEW: Final = 2
+"""Tokens that are written without a cache: each reads everything before it."""
+
 ORIGINAL: Final = "fp32"
 
 
@@ -52,9 +57,9 @@ class Walk:
         model: The model, as it was given.
         loaded: The same, loaded.
         subject: What the ladder depends on.
-        data: Samples to score on, to learn from, and how many of these at most.
+        data: Samples to search for a budget on, to learn from, and how many of these at most.
         common: Arguments of every :func:`edgeq.quantize`.
-        promise: Scores what was made.
+        evaluation: Scores what was made.
         command: What makes a rung, on the command line.
         context: Tokens behind which a language model is timed.
         schedule: Says what fits into the time.
@@ -68,7 +73,7 @@ class Walk:
         subject: Subject,
         data: tuple[object, object, int | None],
         common: dict[str, Any],
-        promise: Promise,
+        evaluation: Evaluation,
         command: Callable[[Rung], str],
         context: int,
         schedule: Schedule,
@@ -77,9 +82,9 @@ class Walk:
         self._model = model
         self._loaded = loaded
         self._subject = subject
-        self._evaluation, self._calibration, self._max_samples = data
+        self._searched_on, self._calibration, self._max_samples = data
         self._common = common
-        self._promise = promise
+        self._evaluation = evaluation
         self._command = command
         self._context = context
         self._schedule = schedule
@@ -116,24 +121,30 @@ class Walk:
         listener = _Titled(f"{rung.name}, {left:.0f} s left", self._progress)
         searched: dict[str, Any] = {}
         if "max_drop" in rung.options:
-            searched = {"evaluation_data": self._evaluation, "time_limit": left}
+            searched = {"evaluation_data": self._searched_on, "time_limit": left}
             searched["metric"] = self._common["metric"]
         try:
             result = quantize(
                 self._model, self._calibration, scheme=rung.scheme, max_samples=self._max_samples,
                 threads=self._common["threads"],
+                # A language model is timed while it writes.
+                validate=not self._subject.language,
                 progress=listener, **searched, **rung.options,
             )  # fmt: skip
             listener.stage("evaluate")
-            score, on_all = self._promise.score(result.model)
+            score = self._scored(result.model)
         except EdgeqError as error:
             self.notes.append(f"{rung.name} was left out: {error.what}")
             return None
-        return self._measured(rung, result, score, on_all=on_all)
+        listener.stage("time")
+        return self._measured(rung, result, score)
 
-    def _measured(
-        self, rung: Rung, result: QuantizationResult, score: Score, *, on_all: bool
-    ) -> Climbed:
+    def _scored(self, candidate: ir.Model) -> Score:
+        model = fed_alike(self._loaded.model, candidate)
+        config = SessionConfig(self._common["threads"])
+        return self._evaluation.score(Session(model, config, what="the quantized model"))
+
+    def _measured(self, rung: Rung, result: QuantizationResult, score: Score) -> Climbed:
         report = result.report
         self.score = score
         time = self._times(result)
@@ -141,13 +152,13 @@ class Walk:
             size = self._loaded.size_bytes
             cache = self._context * cache_bytes_a_token(self._loaded.model)
             self._original = Climbed(ORIGINAL, "", True, score.fp32, 0.0, 1.0, time[1], size, cache)
-        elif on_all:
-            self._original = replace(self._original, score=score.fp32)
-        reasons = list(report.verdict.failures)
-        allowed = self._promise.allowed(score)
+        # Random inputs say nothing about how close it is.
+        verdict = judge(DEFAULT if report.samples else Thresholds(), report.outputs)
+        reasons = [*report.verdict.failures, *verdict.failures]
+        drop, relative = parse_drop(self._subject.max_drop)
+        allowed = drop * abs(score.fp32) if relative else drop
         if not score.drop <= allowed:
-            few = "" if on_all else f" on {self._promise.few} samples"
-            reasons.append(f"{score.name} is worse by {score.drop:.4g}{few}, {allowed:.4g} allowed")
+            reasons.append(f"{score.name} is worse by {score.drop:.4g}, {allowed:.4g} allowed")
         return Climbed(
             rung.name, self._command(rung), not reasons, score.candidate, score.drop,
             time[0] / time[1], time[0], report.candidate_bytes,
@@ -157,9 +168,10 @@ class Walk:
     def _times(self, result: QuantizationResult) -> tuple[float, float]:
         """Milliseconds of the result and of the original, taken in turn."""
         if self._subject.language:
+            tokens = _WRITTEN if self._subject.cached else _WRITTEN_ANEW
             try:
                 (row,) = decode(
-                    result.model, _WRITTEN, reference=self._loaded.model,
+                    result.model, tokens, reference=self._loaded.model,
                     contexts=[self._context], threads=self._common["threads"],
                 ).rows  # fmt: skip
             except EdgeqError as error:

@@ -13,7 +13,7 @@ from edgeq.api import caching
 from edgeq.api.conversions import CONVERSIONS, MINIMUM_OPSETS, Ground
 from edgeq.api.evaluating import open_evaluation
 from edgeq.api.finishing import finished
-from edgeq.api.grounding import PROOF_SAMPLES, load, require_meant
+from edgeq.api.grounding import PROOF_SAMPLES, load, measured_samples, require_meant
 from edgeq.api.measuring import (
     Measured,
     compared,
@@ -81,12 +81,15 @@ class _Work:
     """What the stages that make the model have left.
 
     Attributes:
+        compared_on: The samples that both models are run on.
+        answers: What the original answers to them.
         comparable: The result with the interface of the original: only its caches may differ.
     """
 
     loaded: LoadedModel
     prepared: Prepared
     samples: _Samples
+    compared_on: Sequence[Sample]
     answers: KeptSamples
     macs: Mapping[str, int | None]
     made: Converted
@@ -123,10 +126,11 @@ def convert(
     with stages.stage("prepare"):
         prepared, samples = _prepared(loaded, given, options)
     with stages.stage("validate"):
-        # Now, while there is no second model in memory yet.
-        answers = recorded(loaded.model, SessionConfig(options.threads), samples.kept)
-    with stages.stage("quantize"):
         macs = count_macs(prepared.model, samples.kept[0])
+        compared_on = spread(samples.kept, measured_samples(macs))
+        # Now, while there is no second model in memory yet.
+        answers = recorded(loaded.model, SessionConfig(options.threads), compared_on)
+    with stages.stage("quantize"):
         ready, told = _with_fused_caches(prepared.model, samples, options)
         scales = _cache_scales(ready, samples, options)
         ground = Ground(
@@ -143,7 +147,7 @@ def convert(
         final = comparable = finished(made.model, loaded.model, options.target)
         if scales:
             made, final, comparable = _with_stored_caches(made, final, scales, options)
-    work = _Work(loaded, prepared, samples, answers, macs, made, final, comparable)
+    work = _Work(loaded, prepared, samples, compared_on, answers, macs, made, final, comparable)
     report = _report(work, options, evaluation, stages)
     return QuantizationResult(final, QuantPlan(decisions=made.decisions), report, options.recipe)
 
@@ -274,14 +278,14 @@ def _measure(
     metric = None
     with stages.stage("validate"):
         result = Session(work.comparable, config, what="the quantized model")
-        outputs = compared(work.answers, result, work.samples.kept)
+        outputs = compared(work.answers, result, work.compared_on)
     if evaluation is not None:
         with stages.stage("evaluate"):
             metric = evaluation.score(result)
     del result
     if not options.validate:
         return Measured(outputs, metric=metric)
-    few = spread(work.samples.kept, FEW_SAMPLES)
+    few = spread(work.compared_on, FEW_SAMPLES)
     with stages.stage("validate"):
         plan = QuantPlan(decisions=work.made.decisions)
         coverage = measure(work.macs, plan, executed_graph(work.final, config), work.final)

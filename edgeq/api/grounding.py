@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 PROOF_SAMPLES = 4
 """Samples at the beginning of the data that preparation is proven on."""
 
+_MEASURED_SAMPLES = 32
+_MEASURED_MACS = 5 * 10**10
+"""Arithmetic of a model up to which it is run on more of them than preparation is proven on."""
+
 _PREPARATION = 1
 """Counts up when a pass changes what values mean although the graph is built the same."""
 
@@ -164,3 +168,15 @@ def require_meant(recipe: Recipe, given: ir.Model, prepared: ir.Model) -> tuple[
         f"Pattern {pattern!r} has no effect: the nodes it names were merged into others or removed"
         for pattern in recipe.without_effect(left)
     )
+
+
+def measured_samples(macs: Mapping[str, int | None]) -> int:
+    """How many samples to measure every candidate on: fewer of a model that takes long.
+
+    Arithmetic is counted rather than time, so that the result does not depend on the machine.
+
+    Args:
+        macs: Multiply-accumulates of each node for a sample.
+    """
+    once = sum(count or 0 for count in macs.values())
+    return max(PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))

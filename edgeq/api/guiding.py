@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeq.api.affordable import Affordable
 from edgeq.api.climbing import Walk, cache_bytes_a_token
+from edgeq.api.evaluating import Evaluation
 from edgeq.api.grounding import load
-from edgeq.api.measuring import input_specs
-from edgeq.api.promise import Promise, samples_within
 from edgeq.api.stages import environment, peak_rss_mb
-from edgeq.calibration.sources import open_source
 from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import ValidationFailed
 from edgeq.progress import Silent
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.graph.loader import LoadedModel
     from edgeq.progress import Progress
     from edgeq.tuning.guiding import Climbed, Rung
 
@@ -37,9 +35,9 @@ CONTEXT: Final = 512
 TIME_LIMIT: Final = 600.0
 """Seconds for the whole walk unless told."""
 
-_SHARE: Final = 1 / 30
-"""Part of the time in which the original reads the samples of one rung: to learn from, and to be
-scored on before it is known whether the rung promises anything."""
+_LEARNING, _SCORING = 1 / 20, 1 / 15
+"""Parts of the time in which the original reads the samples that a rung learns from and is scored
+on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +149,14 @@ def guide(
     data = (_held(evaluation_data), _held(calibration_data))
     metric = metric or ("perplexity" if language else None)
     evaluation, calibration = with_tokenizer(data, model, tokenizer, window)
-    few = samples_within(loaded.model, evaluation, _SHARE * time_limit, threads=threads)
-    max_samples = None if calibration is None else max_samples or _fewer(calibration, loaded, few)
+    affordable = Affordable(loaded.model, time_limit, threads=threads)
+    if calibration is not None and max_samples is None:
+        max_samples = affordable.of(calibration, _LEARNING)
+    scored = None
+    # A function of the user's may score the set as a whole, as one of neighbours does.
+    if metric is None or ":" not in metric:
+        scored = affordable.of(evaluation, _SCORING)
+    del affordable
     told: dict[str, object] = {"metric": metric, "tokenizer": tokenizer, "window": window}
     told |= {"max-samples": max_samples, "max-drop": max_drop}
     walk = Walk(
@@ -161,7 +165,7 @@ def guide(
         subject,
         (evaluation, calibration, max_samples),
         {"metric": metric, "threads": threads},
-        Promise(loaded.model, evaluation, metric, max_drop, few, threads=threads),
+        Evaluation(evaluation, metric, loaded.model, threads=threads, max_samples=scored),
         _command_of(loaded.path, data, told),
         context,
         schedule,
@@ -173,6 +177,8 @@ def guide(
         raise ValidationFailed(
             "no model could be made", remedy=f"{'; '.join(walk.notes)}; see edgeq inspect MODEL"
         )
+    if scored is not None:
+        walk.notes.append(f"Scored on {scored} samples, for lack of time: give more, --time-limit")
     return Guidance(
         loaded.path, score.name, score.higher_is_better, max_drop, context if language else None,
         climbed, beaten_by(climbed), recommended(climbed), tuple(walk.notes), peak_rss_mb(),
@@ -191,12 +197,6 @@ def _is_language(model: ir.Model) -> bool:
     names = {value.name for value in model.graph.inputs}
     wide = [v for v in model.graph.outputs if v.shape is not None and len(v.shape) == 3]
     return "input_ids" in names and any(v.name == "logits" or len(wide) == 1 for v in wide)
-
-
-def _fewer(data: object, loaded: LoadedModel, most: int) -> int | None:
-    """How many samples to learn from; None for all, where they are not more."""
-    count = open_source(data, input_specs(loaded.model)).length_hint()
-    return most if count is None or count > most else None
 
 
 def _command_of(

@@ -11,7 +11,7 @@ from edgeq.api.calibrated import calibrated_from_data, calibrated_from_table
 from edgeq.api.converting import convert
 from edgeq.api.evaluating import open_evaluation
 from edgeq.api.finishing import finished
-from edgeq.api.grounding import PROOF_SAMPLES, load
+from edgeq.api.grounding import PROOF_SAMPLES, load, measured_samples
 from edgeq.api.measuring import time_shares
 from edgeq.api.options import resolve_options
 from edgeq.api.reporting import Work, details_of, spread, write_report
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from edgeq.tuning.speed import Hastened
     from edgeq.types import Sample
     from edgeq.validation.verdict import Score
-
-_MEASURED_SAMPLES = 32
-_MEASURED_MACS = 5 * 10**10
 
 
 def quantize(
@@ -259,7 +256,7 @@ def open_workshop(
     """What builds and measures candidates, and the multiply-accumulates of each compute node."""
     ground, collection = calibrated.ground, calibrated.collection
     macs = count_macs(ground.prepared.model, collection.kept[0])
-    measured, learning, others = _divided(collection.kept, _measured_samples(macs))
+    measured, learning, others = _divided(collection.kept, measured_samples(macs))
     further = measured if others else ()
     workshop = Workshop(
         ground.prepared.model, ground.loaded.model, options.target, options.recipe,
@@ -321,15 +318,6 @@ def _within_budget(
         options.thresholds.allowed_drop,
         progress.samples,
     )
-
-
-def _measured_samples(macs: Mapping[str, int | None]) -> int:
-    """How many samples to measure every candidate on: fewer of a model that takes long.
-
-    Arithmetic is counted rather than time, so that the result does not depend on the machine.
-    """
-    once = sum(count or 0 for count in macs.values())
-    return max(PROOF_SAMPLES, min(_MEASURED_SAMPLES, _MEASURED_MACS // max(once, 1)))
 
 
 def _divided(kept: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample], list[Sample]]:

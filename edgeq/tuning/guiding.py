@@ -13,7 +13,7 @@ from edgeq.tuning.frontier import Figures, dominators
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-_EFFORTS: Final = {"w8": 0.4, "dynamic": 0.6, "fp16": 0.4}
+_EFFORTS: Final = {"w8": 0.6, "dynamic": 0.8, "fp16": 0.4}
 """Time to make and measure a model of a scheme, in that of one whose layers learn from data."""
 
 _SEARCHING: Final = 2.0
@@ -94,15 +94,18 @@ def ladder(subject: Subject) -> Generator[Rung, bool, None]:
 
 
 def _weights() -> Generator[Rung, bool, Rung | None]:
-    """Bits of weights: 4 first, fewer where they bear it, else more; the fewest that were good."""
-    if (yield _plain("w4")):
+    """Bits of weights: 4 first, 8 to be sure, then what lies below or between; the fewest good."""
+    four, eight = _plain("w4"), _plain("w8")
+    bears_four, bears_eight = (yield four), (yield eight)
+    if bears_four:
         lower = _plain("w2")
-        return lower if (yield lower) else _plain("w4")
-    for higher in (_mixed(6.0), _plain("w8")):
-        if (yield higher):
-            return higher
-    yield _plain("dynamic")
-    return None
+        return lower if (yield lower) else four
+    between = _mixed(6.0)
+    if (yield between):
+        return between
+    if not bears_eight:
+        yield _plain("dynamic")
+    return eight if bears_eight else None
 
 
 def _caches(base: Rung, *, has_data: bool) -> Generator[Rung, bool, None]:

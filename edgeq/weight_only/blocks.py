@@ -31,7 +31,7 @@ FAST_BLOCKS: Final = {8: (16, 32, 64, 128, 256), 4: (16, 32, 64, 128, 256), 2: (
 4 at 8 and 2 bits, onnxruntime 1.31 unpacks the whole matrix in every run, which takes 10 to 50
 times as long (measured on x86-64 with AVX512-VNNI, one row of inputs, K 576, N 1536)."""
 
-_CHUNK_ELEMENTS: Final = 1 << 18
+CHUNK_ELEMENTS: Final = 1 << 18
 """Weights that are worked on at a time: a few arrays of 1 MB stay in the cache."""
 
 _TINY: Final = float(np.finfo(np.float32).smallest_normal)
@@ -151,9 +151,9 @@ def in_blocks(rows: FloatArray, size: int) -> FloatArray:
     return np.ascontiguousarray(rows, dtype=np.float32).reshape(rows.shape[0], blocks, size)
 
 
-def in_chunks(rows: int, columns: int) -> Iterator[slice]:
+def in_chunks(rows: int, columns: int, elements: int = CHUNK_ELEMENTS) -> Iterator[slice]:
     """Slices of rows that hold a bounded number of weights each."""
-    step = max(1, _CHUNK_ELEMENTS // max(columns, 1))
+    step = max(1, elements // max(columns, 1))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeq.errors import RecipeError, nearest
-from edgeq.weight_only.blocks import BlockGrid, BlockMatrix, in_blocks, in_chunks
+from edgeq.weight_only.blocks import CHUNK_ELEMENTS, BlockGrid, BlockMatrix, in_blocks, in_chunks
 from edgeq.weight_only.compensated import compensated, compensation
 from edgeq.weight_only.half_quadratic import half_quadratic_grid
 from edgeq.weight_only.least_error import least_error_grid
@@ -27,6 +27,10 @@ AWQ: Final = "awq"
 
 WITHOUT_DATA: Final = "k-quant"
 """What takes the place of a method that needs data where a layer was never reached."""
+
+
+_COLUMNWISE: Final = 4 * CHUNK_ELEMENTS
+"""Weights that are worked on at a time where columns come one by one: fewer take no less time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def quantize_rows(
     codes = np.empty((rows, blocks, spec.size), np.uint8)
     importance = _importance(moment, spec, columns)
     how = compensation(moment, spec.size) if method == "gptq" and moment is not None else None
-    for chunk in in_chunks(rows, columns):
+    for chunk in in_chunks(rows, columns, CHUNK_ELEMENTS if how is None else _COLUMNWISE):
         if how is not None:
             part = compensated(
                 np.asarray(weights[chunk], np.float32), how, spec,

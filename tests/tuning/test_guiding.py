@@ -24,23 +24,30 @@ PICTURES = Subject(language=False, cached=False, has_data=True, max_drop="2%")
 
 
 def test_where_four_bits_are_borne_two_are_tried_and_then_the_cache():
-    good = {"w4", "w4 kv-cache float32", "w4 kv-cache int8"}
+    good = {"w4", "w8", "w4 kv-cache float32", "w4 kv-cache int8"}
     assert walked(LANGUAGE, good) == [
-        "w4", "w2", "w4 kv-cache float32", "w4 kv-cache int8", "w4 kv-cache int4",
+        "w4", "w8", "w2", "w4 kv-cache float32", "w4 kv-cache int8", "w4 kv-cache int4",
     ]  # fmt: skip
 
 
 def test_where_they_are_not_more_bits_are_tried():
     assert walked(LANGUAGE, {"w8"}) == [
-        "w4", "w4 target-bits 6", "w8", "w8 kv-cache float32",
+        "w4", "w8", "w4 target-bits 6", "w8 kv-cache float32",
     ]  # fmt: skip
+    between = {"w8", "w4 target-bits 6"}
+    assert walked(LANGUAGE, between)[-1] == "w4 target-bits 6 kv-cache float32"
+
+
+def test_where_eight_bits_are_not_borne_nothing_but_dynamic_is_left():
+    no_cache = Subject(language=True, cached=False, has_data=True, max_drop="2%")
+    assert walked(no_cache, set()) == ["w4", "w8", "w4 target-bits 6", "dynamic"]
 
 
 def test_without_data_or_cache_nothing_is_done_about_it():
     no_data = Subject(language=True, cached=True, has_data=False, max_drop="2%")
     assert walked(no_data, {"w4", "w4 kv-cache float32"})[-1] == "w4 kv-cache float32"
     no_cache = Subject(language=True, cached=False, has_data=True, max_drop="2%")
-    assert walked(no_cache, {"w4"}) == ["w4", "w2"]
+    assert walked(no_cache, {"w4"}) == ["w4", "w8", "w2"]
 
 
 def test_other_models_begin_with_int8_and_search_where_that_fails():
