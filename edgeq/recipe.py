@@ -33,7 +33,12 @@ WEIGHTS = ("minmax", "mse")
 PAIRS = ("auto", "full", "narrow", "unsigned")
 """What is done about weights of which two products can saturate."""
 
-_NAMED = {"weights": WEIGHTS, "pairs": PAIRS}
+HALF = "fp16"
+FLOAT_TYPES = ("fp32", HALF)
+"""What is left float beside integers: as it was, or in float16."""
+
+NAMED = {"weights": WEIGHTS, "pairs": PAIRS, "float_type": FLOAT_TYPES}
+"""The choices that are one of some names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Recipe:
             faster.
         seed: Seed of the sample of the data that is kept, which steps learn from; None for 0, or
             for that of a calibration table.
+        float_type: ``fp16`` has what is left float beside integers in float16: computed where the
+            target does that, else stored. ``fp32`` leaves it as it is.
     """
 
     calibrator: str = "auto"
@@ -78,6 +85,7 @@ class Recipe:
     float_for_speed: tuple[str, ...] = ()
     seed: int | None = None
     pairs: str = "auto"
+    float_type: str = "fp32"
 
     def excludes(self, node: str, op_type: str) -> bool:
         """Whether the user wants this node float."""
@@ -198,8 +206,8 @@ def _checked(key: str, value: Any, where: str) -> str | bool | int | tuple[str, 
             where=where,
             remedy="Write search = false to have everything done as the recipe says",
         )
-    if key in _NAMED:
-        known = _NAMED[key]
+    if key in NAMED:
+        known = NAMED[key]
         if value in known:
             return str(value)
         raise RecipeError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.api.distributing import Task, cluster, portable, run_tasks, split
 from edgeq.api.grounding import PROOF_SAMPLES, Ground, lay_ground, load
 from edgeq.api.measuring import input_specs
-from edgeq.api.options import resolve_recipe
+from edgeq.api.options import resolve_recipe, with_floats
 from edgeq.api.stages import Stages
 from edgeq.api.tables import opened
 from edgeq.calibration.collection import Collection
@@ -101,7 +101,7 @@ def calibrate(
         raise RecipeError("an executor and a Dask cluster were given", remedy="Give one of them")
     chosen = resolve_recipe(recipe, None, exclude).with_changes(seed=seed)
     run = _Run(
-        target=target_named(target),
+        target=with_floats(target_named(target), chosen),
         recipe=chosen,
         max_samples=max_samples,
         threads=threads,
@@ -140,7 +140,7 @@ def run_task(task: Task) -> bytes:
         EdgeqError: As :func:`calibrate`.
     """
     run = _Run(
-        target=target_named(task.target),
+        target=with_floats(target_named(task.target), task.recipe),
         recipe=task.recipe,
         max_samples=task.max_samples,
         threads=task.threads,

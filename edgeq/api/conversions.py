@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeq.api.input_scaling import NOTHING_SCALED, scaled_for_blocks, scaling_notes
 from edgeq.errors import RecipeError
-from edgeq.quantization.brain_floats import store_as_bfloat16
+from edgeq.graph.walk import node_name
 from edgeq.quantization.float8 import MINIMUM_OPSET, quantize_to_float8, read_by_products
 from edgeq.quantization.half import convert_to_half
+from edgeq.quantization.left_float import float_notes, left_in_half
+from edgeq.quantization.narrow_weights import store_as_bfloat16
 from edgeq.quantization.plan import NodeForm
+from edgeq.recipe import HALF
 from edgeq.refinement.channels import channel_ranges
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.dynamic import quantize_dynamically
@@ -115,7 +118,13 @@ def _dynamic(ground: Ground) -> Converted:
 
 
 def _half(ground: Ground) -> Converted:
-    decisions = convert_to_half(ground.model, ground.options.recipe)
+    recipe = ground.options.recipe
+
+    def objection(node: ir.Node) -> str:
+        excluded = recipe.excludes(node_name(node), node.op_type)
+        return "excluded by the user" if excluded else ""
+
+    decisions = convert_to_half(ground.model, objection)
     count = sum(d.form is NodeForm.HALF for d in decisions)
     told = f"{count} of {len(decisions)} nodes on floats compute in float16, the others in float32"
     return Converted(ground.model, "none", decisions, (told,))
@@ -142,6 +151,15 @@ def _float8(ground: Ground) -> Converted:
         "proven with here, multiplies in float32 between conversions, and no faster"
     )
     return Converted(ground.model, "max", decisions, (told,))
+
+
+def with_half_floats(made: Converted, options: Options) -> Converted:
+    """What a conversion did, with what it left float in float16 where that is asked for."""
+    if options.recipe.float_type != HALF:
+        return made
+    decisions = left_in_half(made.model, made.decisions, options.target)
+    notes = (*made.notes, *float_notes(decisions))
+    return replace(made, decisions=decisions, notes=notes)
 
 
 def _row(table: StoredTable, scaled: frozenset[str] = frozenset()) -> BlockRow:

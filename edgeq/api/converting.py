@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.api import caching
-from edgeq.api.conversions import CONVERSIONS, MINIMUM_OPSETS, Ground
+from edgeq.api.conversions import CONVERSIONS, MINIMUM_OPSETS, Ground, with_half_floats
 from edgeq.api.evaluating import open_evaluation
 from edgeq.api.finishing import finished
 from edgeq.api.grounding import PROOF_SAMPLES, load, measured_samples, require_meant
@@ -143,6 +143,7 @@ def convert(
         made = CONVERSIONS[options.scheme](ground)
         if options.kv_cache is None:
             _require_reached(made, options)
+        made = with_half_floats(made, options)
         made = replace(made, notes=(*made.notes, *told))
         final = comparable = finished(made.model, loaded.model, options.target)
         if scales:

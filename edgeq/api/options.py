@@ -13,9 +13,9 @@ from edgeq.passes.pipelines import PREPARE, for_quantizing, names
 from edgeq.recipe import (
     CONVERTED_SCHEMES,
     FLOAT_SCHEMES,
-    PAIRS,
+    HALF,
+    NAMED,
     SCHEMES,
-    WEIGHTS,
     Recipe,
     load_recipe,
 )
@@ -95,6 +95,7 @@ def resolve_options(
     max_trials: int | None = None, time_limit: float | None = None,
     skip_steps: Sequence[str] = (), blocks: BlockChoice | None = None, *, has_data: bool = True,
     latency_tuning: bool = True, costs: Sequence[str | Path] = (), kv_cache: str | None = None,
+    float_type: str | None = None,
 ) -> Options:  # fmt: skip
     """Check the arguments of :func:`edgeq.quantize` against each other.
 
@@ -119,7 +120,9 @@ def resolve_options(
     _require_limits(max_trials, time_limit)
     if scheme in CONVERTED_SCHEMES:
         _require_nothing_to_search(scheme, calibrator, skip_steps, max_trials, time_limit)
-    chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps).with_changes(seed=seed)
+    chosen = resolve_recipe(recipe, calibrator, exclude, skip_steps, float_type).with_changes(
+        seed=seed
+    )
     if not chosen.search and (max_trials is not None or time_limit is not None):
         raise RecipeError(
             "the recipe has nothing searched for, and nothing to limit",
@@ -128,7 +131,7 @@ def resolve_options(
         )
     in_blocks = resolve_blocks(scheme, blocks or BlockChoice(), has_data=has_data)
     profile = target_named(target)
-    profile = _fed(profile, scheme)
+    profile = with_floats(_fed(profile, scheme), chosen, scheme)
     if scheme in CONVERTED_SCHEMES:
         require_operators(profile, scheme, in_blocks)
     if kv_cache is not None:
@@ -171,6 +174,32 @@ def _fed(target: TargetProfile, scheme: str) -> TargetProfile:
     return fed
 
 
+def with_floats(target: TargetProfile, recipe: Recipe, scheme: str = "int8") -> TargetProfile:
+    """The target with what a recipe wants of that which is left float.
+
+    Raises:
+        RecipeError: It has no use for float16, or the scheme is one of floats anyway.
+    """
+    if recipe.float_type != HALF:
+        return target
+    if scheme in FLOAT_SCHEMES:
+        raise RecipeError(
+            f"scheme {scheme} says what all floats become",
+            where="float_type",
+            remedy="Leave it out, or take --scheme int8",
+        )
+    found = target.with_half_floats()
+    if found is None:
+        able = [each.name for each in TARGETS if each.with_half_floats() is not None]
+        raise RecipeError(
+            f"target {target.name} is not known to compute floats in float16, nor to convert "
+            "constants of float16 while it loads a model",
+            where="float_type",
+            remedy=f"Leave it out, or take --target {', '.join(able[:-1])} or {able[-1]}",
+        )
+    return found
+
+
 def _given_costs(
     files: Sequence[str | Path], scheme: str, recipe: Recipe, *, latency_tuning: bool
 ) -> GivenCosts | None:
@@ -202,6 +231,7 @@ def resolve_recipe(
     calibrator: str | None,
     exclude: Sequence[str],
     skip_steps: Sequence[str] = (),
+    float_type: str | None = None,
 ) -> Recipe:
     """The recipe with the arguments worked in.
 
@@ -213,6 +243,7 @@ def resolve_recipe(
         calibrator=calibrator,
         exclude=(*chosen.exclude, *exclude),
         skip_steps=(*chosen.skip_steps, *skip_steps),
+        float_type=float_type,
     )
     known = (*names(PREPARE), *(name for t in TARGETS for name in names(for_quantizing(t))))
     for name in chosen.skip_passes:
@@ -222,18 +253,13 @@ def resolve_recipe(
             )
     _require_known("skip_steps", chosen.skip_steps, [step.name for step in STEPS])
     _require_known("steps", chosen.steps, [step.name for step in STEPS])
-    if chosen.weights not in WEIGHTS:
-        raise RecipeError(
-            f"scales of weights are not found by {chosen.weights!r}",
-            where="weights",
-            remedy=nearest(chosen.weights, WEIGHTS),
-        )
-    if chosen.pairs not in PAIRS:
-        raise RecipeError(
-            f"nothing is done about pairs by {chosen.pairs!r}",
-            where="pairs",
-            remedy=nearest(chosen.pairs, PAIRS),
-        )
+    for key, values in NAMED.items():
+        if getattr(chosen, key) not in values:
+            raise RecipeError(
+                f"{key} must be one of {', '.join(values)}, not {getattr(chosen, key)!r}",
+                where=key,
+                remedy=nearest(getattr(chosen, key), values),
+            )
     if chosen.steps and chosen.search:
         raise RecipeError(
             "steps are tried, and kept where they help, unless nothing is searched for",

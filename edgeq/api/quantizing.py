@@ -68,6 +68,7 @@ def quantize(
     calibrator: str | None = None,
     recipe: Recipe | str | Path | None = None,
     exclude: Sequence[str] = (),
+    float_type: str | None = None,
     max_samples: int | None = None,
     threads: int = 0,
     seed: int | None = None,
@@ -117,6 +118,9 @@ def quantize(
         calibrator: ``NAME[:key=value,...]`` or ``auto``; overrides the recipe's.
         recipe: Choices that go beyond these arguments, or the file that holds them.
         exclude: Patterns of node names and op types that stay float, beside the recipe's.
+        float_type: ``fp16`` brings what is left float beside integers into float16: computed in it
+            where the target does that, else its weights stored in it. What float16 cannot hold
+            stays float32. Overrides the recipe's; ``fp32`` leaves all as it is.
         max_samples: Calibration samples to read at most.
         threads: Threads of onnxruntime; 0 lets it choose.
         seed: Seed of the sample of the data that is kept, which steps learn from and candidates are
@@ -156,7 +160,7 @@ def quantize(
         evaluation_data, metric, max_trials, time_limit, skip_steps,
         BlockChoice(block_size, symmetric, method, weight_format, layer_bits or {}, target_bits),
         has_data=calibration_data is not None, latency_tuning=latency_tuning,
-        costs=costs, kv_cache=kv_cache,
+        costs=costs, kv_cache=kv_cache, float_type=float_type,
     )  # fmt: skip
     listener = progress or Silent()
     stages = Stages(listener)

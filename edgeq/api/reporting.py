@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from edgeq.api.finishing import finished
 from edgeq.api.measuring import (
     Measured,
     look_for_causes,
@@ -17,6 +18,8 @@ from edgeq.api.measuring import (
 from edgeq.api.stages import Stages, environment, peak_rss_mb
 from edgeq.graph import opset, saver
 from edgeq.graph.interface import Interface
+from edgeq.quantization.insert import insert
+from edgeq.quantization.left_float import float_notes
 from edgeq.quantization.plan import NodeForm
 from edgeq.report.details import collect_details
 from edgeq.report.document import ModelFacts, Report
@@ -190,14 +193,22 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
         else:
             coverage = promise(work.macs, plan, work.found.best.floats.model, options.target)
     with stages.stage("diagnose"):
-        floats = work.found.best.floats.model
-        diagnosis = look_for_causes(lambda: diagnose(floats, work.final, few, config))
+        floats, other = work.found.best.floats.model, _comparable(work, options)
+        diagnosis = look_for_causes(lambda: diagnose(floats, other, few, config))
     if not options.target.times_on(platform.machine()):
         return Measured(outputs, coverage, diagnosis, metric=metric)
     with stages.stage("latency"):
         latency = measure_latency(work.loaded.model, work.final, few, threads, entries)
         times = slow_nodes(work.final, few, latency, entries)
     return Measured(outputs, coverage, diagnosis, latency, times, metric)
+
+
+def _comparable(work: Work, options: Options) -> ir.Model:
+    """The result with the types of the float model: its layers can stand beside those of that."""
+    best = work.found.best
+    if NodeForm.HALF not in {decision.form for decision in best.plan.decisions}:
+        return work.final
+    return finished(insert(best.adjusted, best.plan), work.loaded.model, options.target)
 
 
 def _about(options: Options) -> tuple[str, ...]:
@@ -226,4 +237,5 @@ def _notes(work: Work) -> tuple[str, ...]:
     ]
     if dynamic:
         notes.append(f"{dynamic} nodes quantize their input while running (dynamic)")
+    notes += float_notes(work.found.best.plan.decisions)
     return tuple(dict.fromkeys(notes))

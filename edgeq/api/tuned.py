@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.api.block_options import BlockChoice, resolve_blocks
-from edgeq.api.conversions import CONVERSIONS, Ground
+from edgeq.api.conversions import CONVERSIONS, Ground, with_half_floats
 from edgeq.api.finishing import finished
 from edgeq.api.grounding import PROOF_SAMPLES
 from edgeq.api.options import require_operators
@@ -165,6 +165,7 @@ def in_scheme(
         made = CONVERSIONS[scheme](given)
         if all(decision.form is NodeForm.FLOAT for decision in made.decisions):
             return f"{scheme} reaches nothing of this model"
+        made = with_half_floats(made, asked)
         model = finished(made.model, original, options.target)
         config = SessionConfig(options.threads, entries=options.target.session_entries)
         session = Session(model, config, what=f"the {scheme} model")

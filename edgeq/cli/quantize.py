@@ -47,6 +47,7 @@ class _Request:
     calibrator: str | None
     recipe: Path | None
     exclude: tuple[str, ...]
+    float_type: str | None
     max_samples: int | None
     threads: int
     seed: int | None
@@ -136,6 +137,12 @@ class _Request:
 @options.calibrator_option
 @options.recipe_option
 @options.exclude_option
+@click.option(
+    "--float-type",
+    metavar="TYPE",
+    help="fp16: what stays float beside integers is computed in float16 where the target does "
+    "that, else stored in it; default: fp32.",
+)
 @options.max_samples_option
 @options.threads_option
 @options.seed_option
@@ -274,6 +281,7 @@ def _quantize(request: _Request) -> QuantizationResult:
             calibrator=request.calibrator,
             recipe=request.recipe,
             exclude=request.exclude,
+            float_type=request.float_type,
             max_samples=request.max_samples,
             threads=request.threads,
             seed=request.seed,

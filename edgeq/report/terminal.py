@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgeq.report.document import Report
     from edgeq.runtime.latency import LatencyComparison
-    from edgeq.validation.coverage import FloatNode
+    from edgeq.validation.coverage import Coverage, FloatNode
     from edgeq.validation.verdict import Score
 
 _GIVEN = "given"
@@ -147,9 +147,16 @@ def _coverage_rows(report: Report) -> Iterator[tuple[str, str]]:
         else counted(coverage.leftover_qdq, "leftover Q/DQ node")
     )
     yield (
-        "float16" if coverage.half else "integers",
+        " and ".join(_computed_in(coverage)) or "integers",
         f"{coverage.ratio:.1%} of {amount(coverage.total)} multiply-accumulates, {found}",
     )
+
+
+def _computed_in(coverage: Coverage) -> Iterator[str]:
+    if coverage.integer:
+        yield "integers"
+    if coverage.half:
+        yield "float16"
 
 
 def _metric_rows(score: Score | None) -> Iterator[tuple[str, str]]:

@@ -134,6 +134,9 @@ _NO_FUSED_PAIRS = "session.disable_quant_qdq"
 _WIDE_OPSET = 21
 """Opset from which QuantizeLinear makes 16-bit integers (ONNX operators, QuantizeLinear-21)."""
 
+_HALF_SCALES_OPSET = 19
+"""Opset from which scales may be float16 (ONNX operators, QuantizeLinear-19)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetProfile:
@@ -215,6 +218,26 @@ class TargetProfile:
             return None
         opset = max(self.minimum_opset, _WIDE_OPSET)
         return replace(self, activation=self.wide_activation, minimum_opset=opset)
+
+    def with_half_floats(self) -> TargetProfile | None:
+        """The same target where what is not in integers shall be in float16; None where it cannot.
+
+        It either computes in float16, or runs in onnxruntime, which computes what Casts make of
+        stored constants while it loads a model. Q/DQ with scales of float16 are proven as those of
+        float8 are: onnxruntime's CPU provider (1.31) would fuse some to a model that does not load.
+        """
+        if not self.half_kernels:
+            return self if self.contrib_operators else None
+        if self.float_operators is not None and not self.float_operators:
+            return None
+        opset = max(self.minimum_opset, _HALF_SCALES_OPSET)
+        entries = {**self.session_entries, _NO_FUSED_PAIRS: "1"}
+        return replace(self, minimum_opset=opset, session_entries=entries)
+
+    def computes_half(self, op_type: str) -> bool:
+        """Whether it computes an operator in float16."""
+        takes = self.float_operators is None or op_type in self.float_operators
+        return self.half_kernels and takes
 
     @property
     def identity(self) -> str:

@@ -11,9 +11,11 @@ from edgeq.graph import constants, rewire
 from edgeq.graph.parts import parts_of
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.quantization.insert import insert
+from edgeq.quantization.left_float import left_in_half
 from edgeq.quantization.pairs import settled
 from edgeq.quantization.ranges import choose_ranges
 from edgeq.quantization.resolve import resolve
+from edgeq.recipe import HALF
 from edgeq.refinement import steps
 from edgeq.refinement.bias_correction import correct_biases, is_correctable
 from edgeq.refinement.empirical_bias import correct_biases_empirically
@@ -131,6 +133,8 @@ class Workshop:
             adjusted = self._adjust(floats, plan, choice, learning)
         adjusted = settled(adjusted, plan)
         model = insert(adjusted, plan)
+        if self.recipe.float_type == HALF:
+            plan = replace(plan, decisions=left_in_half(model, plan.decisions, self.target))
         found = self._references.compare(self._in_parts(model))
         outputs, parts = self._judged(found)
         built = Candidate(choice, floats, adjusted, model, plan, ranges, outputs, parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.quantization.pairs import PairForm
-from edgeq.quantization.plan import NodeForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -116,7 +115,7 @@ def _about_unseen(plan: QuantPlan | None) -> Iterator[str]:
     unseen = [
         d.node
         for d in (plan.decisions if plan else ())
-        if d.form is NodeForm.FLOAT and d.reason.startswith("no calibration sample")
+        if d.reason.startswith("no calibration sample")
     ]
     if unseen:
         yield (

@@ -52,7 +52,7 @@ class Coverage:
         int8: In 8-bit integer kernels.
         nbits: In kernels with block-wise integer weights.
         float_: In float.
-        float_nodes: The nodes left float, heaviest first.
+        float_nodes: The nodes left float, in float16 or not, heaviest first.
         leftover_qdq: QuantizeLinear and DequantizeLinear nodes that run as such.
         boundary_crossings: Conversions between float and integers in one run.
         promised: Whether this is what the target profile promises, for a target that is another
@@ -173,7 +173,9 @@ def measure(
         if kind == "float" and _is_half(decisions.get(name)):
             kind = "half"
         totals[kind] += count or 0
-        if kind == "float" and count != 0:
+        # Half precision is the aim of a scheme, and there needs no reason, or second best.
+        is_told = kind == "float" or (kind == "half" and decisions[name].reason)
+        if is_told and count != 0:
             floats.append(_float_node(name, count, decisions.get(name), kernel, op_types))
     floats.sort(key=lambda node: -(node.macs or 0))
     dynamic = sum(n.op_type.startswith("Dynamic") for n in executed.nodes)
@@ -208,9 +210,10 @@ def promise(
     found = forecast(prepared, decisions, counted, target, rounded)
     left = tuple(FloatNode(n.node, n.op_type, n.macs, n.reason) for n in found.float_nodes)
     wide = target.activation.bits > _BYTE
+    half = sum(count or 0 for name, count in counted.items() if _is_half(decisions.get(name)))
     return Coverage(
-        0 if wide else found.int8, 0, found.float_, left, 0, found.crossings, promised=True,
-        int16=found.int8 if wide else 0,
+        0 if wide else found.int8, 0, found.float_ - half, left, 0, found.crossings, promised=True,
+        half=half, int16=found.int8 if wide else 0,
     )  # fmt: skip
 
 

@@ -138,6 +138,7 @@ def test_options_reach_the_api(run, net, calib, work, monkeypatch):
         "allow_partial": False,
         "scheme": "int8",
         "kv_cache": None,
+        "float_type": None,
         "tokenizer": None,
         "window": None,
         "target": "cpu",

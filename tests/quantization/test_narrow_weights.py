@@ -11,7 +11,7 @@ import edgeq
 from edgeq.graph import check, saver
 from edgeq.graph.interface import Interface
 from edgeq.graph.walk import nodes
-from edgeq.quantization.brain_floats import store_as_bfloat16
+from edgeq.quantization.narrow_weights import store_as_bfloat16
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
 from edgeq.runtime.session import Session
