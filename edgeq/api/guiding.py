@@ -35,9 +35,9 @@ CONTEXT: Final = 512
 TIME_LIMIT: Final = 600.0
 """Seconds for the whole walk unless told."""
 
-_LEARNING, _SCORING = 1 / 20, 1 / 15
-"""Parts of the time in which the original reads the samples that a rung learns from and is scored
-on."""
+_SHARE: Final = 1 / 20
+"""Part of the time in which the original reads the samples that a rung learns from, or those that
+it is scored on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,11 @@ def guide(
     evaluation, calibration = with_tokenizer(data, model, tokenizer, window)
     affordable = Affordable(loaded.model, time_limit, threads=threads)
     if calibration is not None and max_samples is None:
-        max_samples = affordable.of(calibration, _LEARNING)
+        max_samples = affordable.of(calibration, _SHARE)
     scored = None
     # A function of the user's may score the set as a whole, as one of neighbours does.
     if metric is None or ":" not in metric:
-        scored = affordable.of(evaluation, _SCORING)
+        scored = affordable.of(evaluation, _SHARE)
     del affordable
     told: dict[str, object] = {"metric": metric, "tokenizer": tokenizer, "window": window}
     told |= {"max-samples": max_samples, "max-drop": max_drop}

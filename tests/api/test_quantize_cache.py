@@ -1,5 +1,7 @@
 """``kv_cache``: attention fused over caches, and caches in integers at the interface."""
 
+import weakref
+
 import decoders
 import graphs
 import numpy as np
@@ -112,3 +114,18 @@ def test_validating_feeds_the_result_like_its_original(form):
 def test_a_device_gets_the_file_as_it_is(in_int8):
     with pytest.raises(RecipeError, match="float caches"):
         edgeq.validate(decoders.decoder(), in_int8.model, SAMPLES, device="qemu://arm64")
+
+
+def test_no_two_models_are_in_memory_at_once(monkeypatch):
+    alive, together = weakref.WeakSet(), []
+    plain = Session.__init__
+
+    def counted(self, *given, **options):
+        plain(self, *given, **options)
+        alive.add(self)
+        together.append(len(alive))
+
+    monkeypatch.setattr(Session, "__init__", counted)
+    quantized("int8", validate=False)
+    assert len(together) > 3
+    assert max(together) == 1
