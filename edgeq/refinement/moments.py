@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ class Moments:
         wanted: x, float64 [groups, n].
         found: y, float64 [groups, n].
         square: y y^T, float32 [groups, n, n].
-        cross: (x - y) y^T, float32 [groups, n, n].
+        pull: W (x - y) y^T, float32 [groups, outputs, n].
         floor: (W (x - y))^2, float64 [groups, outputs].
     """
 
@@ -30,7 +30,7 @@ class Moments:
     wanted: FloatArray
     found: FloatArray
     square: FloatArray
-    cross: FloatArray
+    pull: FloatArray
     floor: FloatArray
 
     @classmethod
@@ -46,14 +46,14 @@ class Moments:
         if not columns:
             return None
         wanted, found = (np.concatenate(side, axis=-1) for side in zip(*columns, strict=True))
-        error, turned = wanted - found, found.transpose(0, 2, 1)
+        error, turned = matrix @ (wanted - found), found.transpose(0, 2, 1)
         return cls(
             wanted.shape[-1],
             wanted.sum(-1, dtype=np.float64),
             found.sum(-1, dtype=np.float64),
             found @ turned,
             error @ turned,
-            np.square(matrix @ error).sum(-1, dtype=np.float64),
+            np.square(error).sum(-1, dtype=np.float64),
         )
 
     def joined(self, other: Moments) -> Moments:
@@ -63,22 +63,26 @@ class Moments:
             self.wanted + other.wanted,
             self.found + other.found,
             self.square + other.square,
-            self.cross + other.cross,
+            self.pull + other.pull,
             self.floor + other.floor,
         )
 
     def centred(self, matrix: FloatArray) -> Moments:
         """The same about the means, for a layer whose bias takes up whatever they leave."""
-        away = self.wanted - self.found
+        away = np.einsum("gon,gn->go", matrix, self.wanted - self.found)
         mean = self.found / self.count
         return Moments(
             self.count,
             self.wanted,
             self.found,
             self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32),
-            self.cross - (away[:, :, None] * mean[:, None, :]).astype(np.float32),
-            self.floor - np.einsum("gon,gn->go", matrix, away) ** 2 / self.count,
+            self.pull - (away[:, :, None] * mean[:, None, :]).astype(np.float32),
+            self.floor - away**2 / self.count,
         )
+
+    def of_outputs(self, every: int) -> Moments:
+        """The same of every so many of the outputs."""
+        return replace(self, pull=self.pull[:, ::every], floor=self.floor[:, ::every])
 
     def shrunk(self, columns_per_input: float) -> FloatArray:
         """The squares with less of what lies off the diagonal, the fewer columns there are.
@@ -101,11 +105,8 @@ class Moments:
             made: V, of the same shape.
         """
         off = np.asarray(matrix - made, np.float32)
-        own = np.einsum("gon,gon->go", off @ self.square, off, dtype=np.float64)
-        both = np.einsum(
-            "gon,gon->go", off @ self.cross.transpose(0, 2, 1), matrix, dtype=np.float64
-        )
-        return np.asarray(np.maximum(self.floor + 2 * both + own, 0.0))
+        error = np.einsum("gon,gon->go", off @ self.square + 2 * self.pull, off, dtype=np.float64)
+        return np.asarray(np.maximum(self.floor + error, 0.0))
 
     def fitted(self, matrix: FloatArray, ridge: float) -> FloatArray:
         """The weights V that bring V y closest to W x, held to W.
@@ -116,7 +117,8 @@ class Moments:
         """
         n = matrix.shape[2]
         power = np.einsum("gnn->g", self.square) / n
-        cost = (ridge * power + float(np.finfo(np.float32).tiny))[:, None, None]
-        held = self.square.astype(np.float64) + cost * np.eye(n)
-        pull = (matrix @ self.cross).transpose(0, 2, 1).astype(np.float64)
-        return np.asarray(matrix + np.linalg.solve(held, pull).transpose(0, 2, 1), np.float32)
+        unit = 1 / np.where(power > 0, power, 1)[:, None, None]
+        held = self.square * unit
+        np.einsum("gnn->gn", held)[...] += ridge
+        moved = np.linalg.solve(held, (self.pull * unit).transpose(0, 2, 1))
+        return np.asarray(matrix + moved.transpose(0, 2, 1))

@@ -80,13 +80,15 @@ def _errors(error: FloatArray, moments: FloatArray) -> FloatArray:
 def _feedback(moments: FloatArray) -> FloatArray:
     """The strictly upper U of H = (U + I) D (U + I)^T, float32 [groups, n, n]."""
     n = moments.shape[-1]
-    diagonal = np.einsum("gnn->gn", moments)
-    damping = _DAMPING * diagonal.mean(-1) + float(np.finfo(np.float32).tiny)
-    damped = moments.astype(np.float64) + damping[:, None, None] * np.eye(n)
+    mean = np.einsum("gnn->g", moments)[:, None, None] / n
+    # In float32: what a row of the factor is off by is small beside its own diagonal.
+    damped = np.asarray(moments / np.where(mean > 0, mean, 1), np.float32)
+    np.einsum("gnn->gn", damped)[...] += _DAMPING
     # Turned about both axes, a lower factor is an upper one.
     upper = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]
-    unit = upper / np.einsum("gnn->gn", upper)[:, None, :]
-    return np.asarray(np.triu(unit, 1), np.float32)
+    unit: FloatArray = upper / np.einsum("gnn->gn", upper)[:, None, :]
+    np.einsum("gnn->gn", unit)[...] = 0
+    return unit
 
 
 def _compensated(

@@ -14,7 +14,7 @@ matrices [n, n] of one layer at a time.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -177,7 +177,7 @@ def _believed(
         return _BELIEVED_BY_HALF[-1]
     every = -(-matrix.shape[1] // _JUDGED_OUTPUTS)
     few = np.s_[:, ::every]
-    learned, judged = halves[0], replace(halves[1], floor=halves[1].floor[few])
+    learned, judged = halves[0], halves[1].of_outputs(every)
     part = Grid(grid.scale[few], grid.limit)
 
     def error(believed: float) -> float:
