@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.types import FloatArray
+    from edgeq.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -19,38 +19,41 @@ class Moments:
 
     Attributes:
         count: Columns.
-        wanted: x, float64 [groups, n].
         found: y, float64 [groups, n].
+        away: W (x - y), float64 [groups, outputs].
         square: y y^T, float32 [groups, n, n].
         pull: W (x - y) y^T, float32 [groups, outputs, n].
         floor: (W (x - y))^2, float64 [groups, outputs].
     """
 
     count: int
-    wanted: FloatArray
     found: FloatArray
+    away: FloatArray
     square: FloatArray
     pull: FloatArray
     floor: FloatArray
 
     @classmethod
     def over(
-        cls, matrix: FloatArray, columns: Sequence[tuple[FloatArray, FloatArray]]
-    ) -> Moments | None:
-        """Sum up; None without a column.
+        cls,
+        matrix: FloatArray,
+        columns: Sequence[tuple[FloatArray, FloatArray]],
+        inputs: slice | IntArray = slice(None),
+    ) -> Moments:
+        """Sum up.
 
         Args:
             matrix: W, float32 [groups, outputs, n].
-            columns: Pairs of x and y, each [groups, n, columns].
+            columns: Pairs of x and y, each [groups, n, columns]; at least one.
+            inputs: Those of the n whose weights may change.
         """
-        if not columns:
-            return None
-        wanted, found = (np.concatenate(side, axis=-1) for side in zip(*columns, strict=True))
-        error, turned = matrix @ (wanted - found), found.transpose(0, 2, 1)
+        error = np.concatenate([matrix @ (wanted - found) for wanted, found in columns], axis=-1)
+        found = np.concatenate([found[:, inputs] for _, found in columns], axis=-1)
+        turned = found.transpose(0, 2, 1)
         return cls(
-            wanted.shape[-1],
-            wanted.sum(-1, dtype=np.float64),
+            found.shape[-1],
             found.sum(-1, dtype=np.float64),
+            error.sum(-1, dtype=np.float64),
             found @ turned,
             error @ turned,
             np.square(error).sum(-1, dtype=np.float64),
@@ -60,29 +63,22 @@ class Moments:
         """The sums over the columns of both."""
         return Moments(
             self.count + other.count,
-            self.wanted + other.wanted,
             self.found + other.found,
+            self.away + other.away,
             self.square + other.square,
             self.pull + other.pull,
             self.floor + other.floor,
         )
 
-    def centred(self, matrix: FloatArray) -> Moments:
+    def centred(self) -> Moments:
         """The same about the means, for a layer whose bias takes up whatever they leave."""
-        away = np.einsum("gon,gn->go", matrix, self.wanted - self.found)
         mean = self.found / self.count
-        return Moments(
-            self.count,
-            self.wanted,
-            self.found,
-            self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32),
-            self.pull - (away[:, :, None] * mean[:, None, :]).astype(np.float32),
-            self.floor - away**2 / self.count,
+        return replace(
+            self,
+            square=self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32),
+            pull=self.pull - (self.away[:, :, None] * mean[:, None, :]).astype(np.float32),
+            floor=self.floor - self.away**2 / self.count,
         )
-
-    def of_outputs(self, every: int) -> Moments:
-        """The same of every so many of the outputs."""
-        return replace(self, pull=self.pull[:, ::every], floor=self.floor[:, ::every])
 
     def shrunk(self, columns_per_input: float) -> FloatArray:
         """The squares with less of what lies off the diagonal, the fewer columns there are.

@@ -5,10 +5,12 @@ the float model feeds it; the inputs are those that the quantized model feeds it
 are done already, so that weights and bias also make up for errors that reach the layer (the aim of
 Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021). The wanted
 weights are a least-squares solution, held so close to the given ones as samples ask for that it was
-not made from; :mod:`edgeq.refinement.nearest` rounds them (Frantar et al., "GPTQ", 2022).
+not made from (:mod:`edgeq.refinement.trust`); :mod:`edgeq.refinement.nearest` rounds them (Frantar
+et al., "GPTQ", 2022).
 
 Memory: what layers still have to read, of all samples (:mod:`edgeq.calibration.stepwise`), and six
-matrices [n, n] of one layer at a time.
+matrices [n, n] of one layer at a time. Time: of each layer one solution and one factor of such a
+matrix.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from edgeq.refinement.empirical_bias import best_bias
 from edgeq.refinement.layers import Walk
 from edgeq.refinement.moments import Moments
 from edgeq.refinement.nearest import Grid, round_matrix
+from edgeq.refinement.trust import Product, trust_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,18 +43,6 @@ _LEAST_COLUMNS, _USUAL_COLUMNS, _MOST_COLUMNS = 1024, 2048, 4096
 
 _MOST_NUMBERS = 2**25
 """In the columns of a layer, unless it takes the least of them already."""
-
-_RIDGES = (0.05, 0.5, 5.0, 50.0)
-_BELIEVED_BY_HALF = (1.0, 10.0, 100.0)
-"""How few columns per input are believed how little: what half of the samples teach is judged on
-the other half. With the first for all layers, pictures unlike those learned from come out 3 dB
-worse on EfficientNet-Lite0."""
-
-_JUDGED_OUTPUTS = 64
-"""Outputs of a group that this is judged by, at most."""
-
-_WORTH_FITTING = 0.98
-"""Fitted weights have to take so much off the error on other samples, or they are let alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,73 +123,24 @@ def _rounded(
     layer: Layer, columns: Sequence[tuple[FloatArray, FloatArray]], *, with_biases: bool
 ) -> tuple[FloatArray, RoundedLayer]:
     """The integers of a layer, and what they help."""
-    matrix, (half, moments) = layer.matrix, _moments(layer, columns, with_biases=with_biases)
+    centred = layer.bias is not None and with_biases
     plain = layer.as_matrix(
         affine.quantize(layer.weight, layer.params).astype(np.float32)
         - affine.aligned(layer.params, layer.weight.ndim)[1]
     )
     # Reduced ranges are not exceeded either: no integer is larger than plain rounding's largest.
     grid = Grid(layer.grid_scale(), float(np.abs(plain).max(initial=0.0)))
-    target = _target(matrix, half, moments)
-    believed = _believed(matrix, target, half, grid, plain)
-    integers = round_matrix(target, moments.shrunk(believed), grid, plain)
-    before = moments.errors(matrix, plain * grid.scale)
-    after = moments.errors(matrix, integers * grid.scale)
+    product = Product(layer.matrix, grid, plain, math.prod(layer.patches.kernel))
+    trust = trust_in(product, columns, centred=centred)
+    moments = Moments.over(layer.matrix, columns)
+    moments = moments.centred() if centred else moments
+    target = layer.matrix if trust.ridge is None else moments.fitted(layer.matrix, trust.ridge)
+    integers = round_matrix(target, moments.shrunk(trust.believed), grid, plain)
+    before = moments.errors(layer.matrix, plain * grid.scale)
+    after = moments.errors(layer.matrix, integers * grid.scale)
     integers = np.where((after < before)[..., None], integers, plain)
     after = np.minimum(after, before)
     report = RoundedLayer(
         layer.name, float(before.mean() / moments.count), float(after.mean() / moments.count)
     )
     return integers, report
-
-
-def _moments(
-    layer: Layer, columns: Sequence[tuple[FloatArray, FloatArray]], *, with_biases: bool
-) -> tuple[tuple[Moments, Moments] | None, Moments]:
-    """Moments over every second sample and over the others, and over all."""
-    halves = [Moments.over(layer.matrix, columns[start::2]) for start in (0, 1)]
-    there = [half for half in halves if half is not None]
-    total = there[0] if len(there) == 1 else there[0].joined(there[1])
-    if layer.bias is not None and with_biases:
-        there = [half.centred(layer.matrix) for half in there]
-        total = total.centred(layer.matrix)
-    return (None if len(there) == 1 else (there[0], there[1])), total
-
-
-def _believed(
-    matrix: FloatArray,
-    target: FloatArray,
-    halves: tuple[Moments, Moments] | None,
-    grid: Grid,
-    plain: FloatArray,
-) -> float:
-    """How far to trust what the columns say of how inputs go together, by other samples."""
-    if halves is None:
-        return _BELIEVED_BY_HALF[-1]
-    every = -(-matrix.shape[1] // _JUDGED_OUTPUTS)
-    few = np.s_[:, ::every]
-    learned, judged = halves[0], halves[1].of_outputs(every)
-    part = Grid(grid.scale[few], grid.limit)
-
-    def error(believed: float) -> float:
-        integers = round_matrix(target[few], learned.shrunk(believed), part, plain[few])
-        return float(judged.errors(matrix[few], integers * part.scale).sum())
-
-    return min(_BELIEVED_BY_HALF, key=error)
-
-
-def _target(
-    matrix: FloatArray, halves: tuple[Moments, Moments] | None, moments: Moments
-) -> FloatArray:
-    """Weights fitted to the inputs of the quantized model, as far as other samples approve."""
-    if halves is None:
-        return matrix
-    learned, judged = halves
-    errors = {
-        ridge: float(judged.errors(matrix, learned.fitted(matrix, ridge)).sum())
-        for ridge in _RIDGES
-    }
-    best = min(errors, key=errors.__getitem__)
-    if errors[best] > _WORTH_FITTING * float(judged.errors(matrix, matrix).sum()):
-        return matrix
-    return moments.fitted(matrix, best)

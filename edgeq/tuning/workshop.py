@@ -95,6 +95,7 @@ class Workshop:
         self._floats = FloatModels(
             prepared, target, recipe, collection, calibrators, learning, threads=threads
         )
+        self._last_rounded: tuple[tuple[Choice, int], ir.Model] | None = None
         self._measured: WeakKeyDictionary[Candidate, Comparison] = WeakKeyDictionary()
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
 
@@ -220,15 +221,8 @@ class Workshop:
     ) -> ir.Model:
         """The float model with the weights and biases that the steps choose for the plan."""
         base = floats.model
-        rounding = {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & choice.steps
-        if rounding:
-            base = round_weights(
-                base,
-                plan,
-                learning,
-                with_biases=steps.ROUND.name in rounding,
-                threads=self.threads,
-            ).model
+        if {steps.ROUND.name, steps.ROUND_WEIGHTS.name} & choice.steps:
+            base = self._rounded(floats, plan, choice, learning)
         if steps.BIAS.name in choice.steps:
             base = correct_biases(base, plan, self._floats.channels(floats))
         if steps.BIAS_MEASURED.name in choice.steps:
@@ -236,6 +230,23 @@ class Workshop:
                 floats.model, base, plan, learning, threads=self.threads
             )
         return base
+
+    def _rounded(
+        self, floats: FloatModel, plan: QuantPlan, choice: Choice, learning: Sequence[Sample]
+    ) -> ir.Model:
+        """The float model with learned weights; the last one is remembered.
+
+        Steps that only change biases are tried on top of it, and rounding takes longest of all.
+        """
+        without = replace(choice, steps=choice.steps - {steps.BIAS.name, steps.BIAS_MEASURED.name})
+        key = (without, len(learning))
+        if self._last_rounded is None or self._last_rounded[0] != key:
+            with_biases = steps.ROUND.name in choice.steps
+            found = round_weights(
+                floats.model, plan, learning, with_biases=with_biases, threads=self.threads
+            )
+            self._last_rounded = (key, found.model)
+        return self._last_rounded[1]
 
 
 def _weights_alike(candidate: Candidate, choice: Choice) -> bool:

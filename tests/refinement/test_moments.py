@@ -41,7 +41,7 @@ def test_centred_errors_are_those_behind_the_best_bias():
     wanted, found = stacked()
     error = right @ wanted - left @ found
     want = np.square(error - error.mean(2, keepdims=True)).sum(2)
-    got = Moments.over(right, pairs()).centred(right).errors(right, left)
+    got = Moments.over(right, pairs()).centred().errors(right, left)
     np.testing.assert_allclose(got, want, rtol=1e-3)
 
 
@@ -53,7 +53,14 @@ def test_parts_join_to_the_whole():
     np.testing.assert_allclose(
         one.joined(other).errors(right, left), whole.errors(right, left), rtol=1e-4
     )
-    assert Moments.over(right, []) is None
+
+
+def test_of_some_inputs_they_tell_what_changing_their_weights_alone_does():
+    right, left = matrices()
+    some, only = np.array([0, 3]), right.copy()
+    only[..., some] = left[..., some]
+    got = Moments.over(right, pairs(), some).errors(right[..., some], left[..., some])
+    np.testing.assert_allclose(got, Moments.over(right, pairs()).errors(right, only), rtol=1e-4)
 
 
 @pytest.mark.parametrize("ridge", [1e-6, 0.1, 1e6])

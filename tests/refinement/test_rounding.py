@@ -8,9 +8,7 @@ from edgeq.graph.walk import nodes
 from edgeq.quantization import affine
 from edgeq.quantization.insert import insert
 from edgeq.recipe import Recipe
-from edgeq.refinement.moments import Moments
-from edgeq.refinement.nearest import Grid
-from edgeq.refinement.rounding import _believed, round_weights
+from edgeq.refinement.rounding import round_weights
 from edgeq.runtime.session import Session
 from edgeq.types import EdgeRef, QuantParams, QuantType
 
@@ -162,26 +160,3 @@ def test_biases_stay_on_request():
         made = round_weights(model, found.plan, samples, with_biases=wanted).model
         layers = [node for node in made.graph if node.op_type in ("Conv", "Gemm")]
         assert [node.inputs[2].name for node in layers] == names
-
-
-@pytest.mark.parametrize(("mixed", "columns", "trust"), [(False, 40, 100.0), (True, 4000, 1.0)])
-def test_inputs_that_go_together_by_chance_are_not_believed(mixed, columns, trust):
-    generator = np.random.default_rng(0)
-    n, outputs = 64, 32
-    mix = generator.standard_normal((n, 4)) if mixed else np.eye(n)
-    matrix = generator.standard_normal((1, outputs, n)).astype(np.float32)
-
-    def half():
-        found = mix @ generator.standard_normal((mix.shape[1], columns))
-        found = (found + 0.05 * generator.standard_normal(found.shape)).astype(np.float32)[None]
-        return Moments.over(matrix, [(found, found)])
-
-    grid = Grid(np.full(matrix.shape, 0.5, np.float32), 127.0)
-    plain = np.rint(matrix / 0.5)
-    assert _believed(matrix, matrix, (half(), half()), grid, plain) == trust
-
-
-def test_without_other_samples_little_is_believed():
-    matrix = np.ones((1, 2, 3), np.float32)
-    grid = Grid(np.full(matrix.shape, 0.5, np.float32), 127.0)
-    assert _believed(matrix, matrix, None, grid, matrix * 2) == 100.0

@@ -14,6 +14,7 @@ from edgeq.recipe import Recipe
 from edgeq.refinement import steps
 from edgeq.refinement.rewritten import Rewritten
 from edgeq.refinement.rounding import round_weights
+from edgeq.runtime.session import Session
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import floats
 from edgeq.tuning import workshop as shops
@@ -264,6 +265,23 @@ def test_without_further_samples_nothing_is_learned_again(lessons):
     built = shop.build(Choice(("minmax",), steps=frozenset({"round"})))
     assert shop.learned_again(built) is built
     assert len(lessons) == 1
+
+
+def test_steps_on_top_of_rounding_do_not_round_again(lessons):
+    model = biased()
+    samples = graphs.feeds(model, 8)
+    shop = workshop(model, samples[:4], samples[4:], samples[4:])
+    rounded = Choice(("minmax",), steps=frozenset({"round-weights"}))
+    shop.build(rounded)
+    more = shop.build(rounded.with_step(steps.BIAS_MEASURED))
+    assert lessons == [4]
+    alone = workshop(model, samples[:4], samples[4:], samples[4:]).build(more.choice)
+
+    for name, array in Session(more.model).run(samples[0]).items():
+        np.testing.assert_array_equal(array, Session(alone.model).run(samples[0])[name])
+    shop.build(rounded.with_excluded(["a"], "asked for"))
+    shop.learned_again(more)
+    assert lessons == [4, 4, 4, 8]
 
 
 def test_scores_beside_boxes_count_by_themselves():
