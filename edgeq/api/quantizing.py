@@ -25,7 +25,7 @@ from edgeq.recipe import CONVERTED_SCHEMES, DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.costs_file import require_same_model
-from edgeq.tuning.default import search
+from edgeq.tuning.default import closer, search
 from edgeq.tuning.given import hasten_by
 from edgeq.tuning.speed import hasten
 from edgeq.tuning.workshop import Workshop
@@ -245,7 +245,9 @@ def _quantized(
     budget = None
     if options.has_budget and evaluation is not None:
         with stages.stage("budget"):
-            budget = _within_budget(workshop, found.best, evaluation, options, progress)
+            budget = _within_budget(
+                workshop, found.best, evaluation, shares(macs), options, progress
+            )
             found = replace(found, best=budget.best, notes=(*found.notes, budget.reason))
     final = finished(found.best.model, ground.loaded.model, options.target)
     return Work(
@@ -299,6 +301,7 @@ def _within_budget(
     workshop: Workshop,
     start: Candidate,
     evaluation: Evaluation,
+    arithmetic: Mapping[str, float],
     options: Options,
     progress: Progress,
 ) -> BudgetSearch:
@@ -315,6 +318,7 @@ def _within_budget(
     return keep_budget(
         workshop,
         start,
+        lambda: closer(workshop, start, arithmetic),
         lambda: time_shares(start.floats.model, few, options.threads),
         lambda candidate: evaluation.score(workshop.open(candidate.model)),
         holds,

@@ -1,9 +1,10 @@
 """Keeping a budget: the smallest set of layers left float with which the metric holds.
 
-Trials are full runs over evaluation data, so they are few: on the ladder of best bargains (see
-:mod:`edgeq.tuning.moves`) each one tells where to look next, as a score falls by about what the
-amplitude of the noise is; then what is left of the ladder is halved. In the end the dearest layers
-are put back where the budget holds without them.
+Trials are full runs over evaluation data, so they are few. The first ones are all in integers, and
+what a run without a budget would leave float. Then, on the ladder of best bargains (see
+:mod:`edgeq.tuning.moves`) below or above that, each one tells where to look next, as a score falls
+by about what the amplitude of the noise is; then what is left of the ladder is halved. In the end
+the dearest layers are put back where the budget holds without them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from edgeq.tuning.fallback import moves_of, rungs_of, uncoupled
+from edgeq.tuning.fallback import lightly_coupled, moves_of, rungs_of
 from edgeq.tuning.moves import Standing
 from edgeq.validation.trials import BudgetTrial
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from edgeq.tuning.candidate import Candidate
+    from edgeq.tuning.moves import Moves
     from edgeq.tuning.workshop import Workshop
     from edgeq.validation.verdict import Score
 
@@ -68,6 +70,7 @@ class BudgetSearch:
 def keep_budget(
     workshop: Workshop,
     start: Candidate,
+    closer: Callable[[], Candidate],
     prices: Callable[[], Mapping[str, float]],
     evaluate: Callable[[Candidate], Score],
     holds: Callable[[Candidate, Score], bool],
@@ -80,8 +83,9 @@ def keep_budget(
     Args:
         workshop: Builds candidates.
         start: All in integers, with the steps that help.
-        prices: What leaving each node float costs, as a share of the whole; asked for once there
-            is a need to.
+        closer: What leaves as much float as a run without a budget does; ``start`` if that is
+            nothing. Asked for once there is a need to, as are ``prices``.
+        prices: What leaving each node float costs, as a share of the whole.
         evaluate: Runs a candidate over the evaluation data.
         holds: Whether a candidate with such a score is within the budget.
         limits: How long to search.
@@ -89,14 +93,24 @@ def keep_budget(
         progress: Told the trials done and the most there can be.
     """
     search = _Search(workshop, start, evaluate, holds, limits, allowed, progress)
-    if not search.tries(Standing()) and search.may_go_on():
-        plain = search.plain = uncoupled(workshop, start)
-        known = prices()
-        moves = moves_of(workshop, plain, known)
-        holding = search.climb(rungs_of(workshop, plain, moves))
-        if holding is not None:
-            search.put_back(holding, moves.standing, known)
+    if not search.tries(start, 0.0) and search.may_go_on():
+        search.look(closer(), prices())
     return search.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ladder:
+    """Ever larger sets of nodes to leave float beyond a candidate.
+
+    Attributes:
+        start: The candidate, its steps taken lightly.
+        moves: What leaving nodes of it float brings.
+        paid: What has been given up for it already.
+    """
+
+    start: Candidate
+    moves: Moves
+    paid: float = 0.0
 
 
 @dataclass(slots=True)
@@ -112,7 +126,6 @@ class _Search:
     progress: Callable[[int, int | None], None]
     trials: list[BudgetTrial] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
-    plain: Candidate | None = None
     best: Candidate | None = None
     best_trial: BudgetTrial | None = None
 
@@ -125,69 +138,99 @@ class _Search:
         """Since the search began."""
         return time.perf_counter() - self.began
 
-    def tries(self, standing: Standing) -> bool:
-        """Whether the budget holds with these nodes left float."""
-        begun = self.seconds()
-        candidate = self.start
-        if standing.excluded:
-            plain = self.plain or self.start
-            choice = plain.choice.with_excluded(standing.excluded, _REASON)
-            candidate = self.workshop.build(choice, like=plain)
+    def tries(self, candidate: Candidate, price: float, begun: float | None = None) -> bool:
+        """Whether the budget holds with a candidate that gives up so much.
+
+        Args:
+            candidate: The candidate.
+            price: What it gives up.
+            begun: When its making began, in seconds since the search did; None for now.
+        """
+        begun = self.seconds() if begun is None else begun
         score = self.evaluate(candidate)
         met = self.holds(candidate, score)
+        count = len(candidate.choice.excluded) - len(self.start.choice.excluded)
         took = self.seconds() - begun
-        trial = BudgetTrial(
-            len(standing.excluded), standing.price, score, candidate.sqnr_db, met, took
-        )
+        trial = BudgetTrial(count, price, score, candidate.sqnr_db, met, took)
         self.trials.append(trial)
         if self.best_trial is None or _is_better(trial, self.best_trial):
             self.best, self.best_trial = candidate, trial
         self.progress(len(self.trials), self.limits.trials)
         return met
 
-    def climb(self, rungs: Sequence[Standing]) -> Standing | None:
-        """The lowest rung that holds, as far as trials allow; None if none was found."""
+    def look(self, closer: Candidate, prices: Mapping[str, float]) -> None:
+        """Find what holds: less than ``closer`` leaves float where that does, else more."""
+        ladder = self._ladder(self.start, prices)
+        rungs = rungs_of(self.workshop, ladder.start, ladder.moves)
+        if closer is self.start:
+            holding = self.climb(ladder, rungs, self.trials[0].score)
+        else:
+            before = self.start.choice.excluded
+            standing = ladder.moves.standing(
+                [name for name in closer.choice.excluded if name not in before]
+            )
+            if self.tries(closer, standing.price):
+                less = [rung for rung in rungs if rung.price < standing.price]
+                holding = self.climb(ladder, less, self.trials[0].score) or standing
+            else:
+                ladder = self._ladder(closer, prices, standing.price)
+                rungs = rungs_of(self.workshop, ladder.start, ladder.moves)
+                holding = self.climb(ladder, rungs, self.trials[-1].score)
+        if holding is not None:
+            self.put_back(ladder, holding, prices)
+
+    def _ladder(self, start: Candidate, prices: Mapping[str, float], paid: float = 0.0) -> _Ladder:
+        light = lightly_coupled(self.workshop, start)
+        return _Ladder(light, moves_of(self.workshop, light, prices), paid)
+
+    def tries_rung(self, ladder: _Ladder, rung: Standing) -> bool:
+        """Whether the budget holds with the nodes of a rung left float."""
+        begun = self.seconds()
+        choice = ladder.start.choice.with_excluded(rung.excluded, _REASON)
+        candidate = self.workshop.build(choice, like=ladder.start)
+        return self.tries(candidate, ladder.paid + rung.price, begun)
+
+    def climb(self, ladder: _Ladder, rungs: Sequence[Standing], score: Score) -> Standing | None:
+        """The lowest rung that holds, as far as trials allow; None if none was found.
+
+        Args:
+            ladder: What the rungs are of.
+            rungs: Where to look.
+            score: That of the start of the ladder.
+        """
         below, above, last = -1, len(rungs), Standing()
         guesses = 0
         while above - below > 1 and self.may_go_on():
             place = (below + above) // 2
             if guesses < _GUESSES:
-                place = self._promising(rungs, last, below, above)
+                place = self._promising(rungs[below + 1 : above], last, score) + below + 1
                 guesses += 1
             last = rungs[place]
-            if self.tries(last):
+            if self.tries_rung(ladder, last):
                 above = place
             else:
                 below = place
+            score = self.trials[-1].score
         return rungs[above] if above < len(rungs) else None
 
-    def _promising(self, rungs: Sequence[Standing], last: Standing, below: int, above: int) -> int:
-        """The lowest rung between two that should hold by what was lost with ``last``."""
-        score = self.trials[-1].score
+    def _promising(self, rungs: Sequence[Standing], last: Standing, score: Score) -> int:
+        """The lowest of some rungs that should hold by what was lost with ``last``; or the top."""
         allowed = self.allowed(score.fp32)
 
         def amplitude(rung: Standing) -> float:
             return math.sqrt(max(1.0 - rung.freed, 0.0))
 
-        places = range(below + 1, above)
-        holding = (
-            place
-            for place in places
-            if score.drop * amplitude(rungs[place]) <= allowed * amplitude(last)
-        )
-        return next(holding, places[-1])
+        enough = allowed * amplitude(last)
+        holding = (p for p, rung in enumerate(rungs) if score.drop * amplitude(rung) <= enough)
+        return next(holding, len(rungs) - 1)
 
-    def put_back(
-        self,
-        holding: Standing,
-        standing_of: Callable[[Sequence[str]], Standing],
-        prices: Mapping[str, float],
-    ) -> None:
+    def put_back(self, ladder: _Ladder, holding: Standing, prices: Mapping[str, float]) -> None:
         """Try the dearest layers in integers again."""
         dearest = sorted(holding.excluded, key=lambda name: -prices.get(name, 0.0))[:_DEAREST]
         for name in dearest:
-            rest = standing_of([other for other in holding.excluded if other != name])
-            if rest.price < holding.price and self.may_go_on() and self.tries(rest):
+            left = [other for other in holding.excluded if other != name]
+            rest = ladder.moves.standing(left)
+            if rest.price < holding.price and self.may_go_on() and self.tries_rung(ladder, rest):
                 holding = rest
 
     def result(self) -> BudgetSearch:

@@ -20,7 +20,7 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
-from edgeq.tuning.fallback import COMFORT_DB, held, leave_float
+from edgeq.tuning.fallback import COMFORT_DB, held, leave_float, lightly_coupled
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
 from edgeq.validation.trials import StepTrial
 
@@ -117,6 +117,23 @@ def search(
         told = (f"{name} {each.sqnr_db:.1f} dB" for name, each in sorted(final.parts.items()))
         notes.append(f"Boxes and scores were judged each by itself: {', '.join(told)}")
     return Search(final, tuple(notes), trials)
+
+
+def closer(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Candidate:
+    """A candidate with as much left float as a search with fallback leaves; it itself if nothing.
+
+    Args:
+        workshop: Builds and measures.
+        start: What a search without fallback ended with.
+        prices: Share of the arithmetic per compute node.
+    """
+    # What learned from all samples cannot be compared on some of them.
+    light = lightly_coupled(workshop, start)
+    found = leave_float(workshop, light, held(start.floats.model, prices), GOAL_DB).best
+    if found is light:
+        return start
+    choice = replace(found.choice, steps=start.choice.steps)
+    return workshop.build(choice, like=start, from_all=True)
 
 
 def _again(workshop: Workshop, judged: Candidate) -> str:

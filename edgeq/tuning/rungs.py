@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.tuning.fallback import moves_of, rungs_of, uncoupled
+from edgeq.tuning.fallback import lightly_coupled, moves_of, rungs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ class Ladder:
 
     def __init__(self, workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> None:
         self._workshop = workshop
-        self._plain = uncoupled(workshop, start)
-        moves = moves_of(workshop, self._plain, prices)
-        self._rungs = rungs_of(workshop, self._plain, moves)
+        self._start = lightly_coupled(workshop, start)
+        moves = moves_of(workshop, self._start, prices)
+        self._rungs = rungs_of(workshop, self._start, moves)
 
     def candidates(self, count: int) -> Iterator[Candidate]:
         """So many of them at most, from few layers in float to many."""
         for rung in spread_rungs(self._rungs, count):
-            choice = self._plain.choice.with_excluded(rung.excluded, _REASON)
-            yield self._workshop.build(choice, like=self._plain)
+            choice = self._start.choice.with_excluded(rung.excluded, _REASON)
+            yield self._workshop.build(choice, like=self._start)
 
 
 def spread_rungs(rungs: Sequence[Standing], count: int) -> list[Standing]:

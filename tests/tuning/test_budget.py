@@ -43,16 +43,22 @@ class Shop:
         self.built.append(tuple(choice.excluded))
         return Built(choice)
 
+    def applies(self, step, candidate):
+        return False
+
     def annotations(self, start, further):
         forms = {n: NodeForm.FLOAT if n in further else NodeForm.STATIC for n in LAYERS}
         return Decided({name: Decision(form) for name, form in forms.items()})
 
 
+@dataclass
 class Ladder:
     """Layers in the order of their names, each at the same price."""
 
+    layers: list
+
     def ladder(self, limit):
-        return (self.standing(LAYERS[: count + 1]) for count in range(len(LAYERS)))
+        return (self.standing(self.layers[: count + 1]) for count in range(len(self.layers)))
 
     def standing(self, excluded):
         return Standing(tuple(excluded), len(excluded) / 20, len(excluded) / len(LAYERS))
@@ -60,10 +66,17 @@ class Ladder:
 
 @pytest.fixture
 def searched(monkeypatch):
-    """Search where the layers named in ``needed`` have to be float for a score of 0.9."""
-    monkeypatch.setattr(budget, "moves_of", lambda workshop, start, prices: Ladder())
+    """Search where the layers named in ``needed`` have to be float for a score of 0.9.
 
-    def run(needed, allowed=0.0, lose=None, **limits):
+    A run without a budget leaves those named in ``usual`` float.
+    """
+
+    def moves_of(workshop, start, prices):
+        return Ladder([name for name in LAYERS if name not in start.choice.excluded])
+
+    monkeypatch.setattr(budget, "moves_of", moves_of)
+
+    def run(needed, allowed=0.0, lose=None, usual=(), **limits):
         def linear(left):
             return 0.01 * len(set(needed) - set(left))
 
@@ -76,8 +89,9 @@ def searched(monkeypatch):
             return dict.fromkeys(LAYERS, 1 / len(LAYERS))
 
         start = Built(Choice(("minmax",)))
+        closer = Built(start.choice.with_excluded(usual, "")) if usual else start
         return keep_budget(
-            Shop(), start, prices, score, lambda _, s: s.drop <= allowed, Limits(**limits),
+            Shop(), start, lambda: closer, prices, score, lambda _, s: s.drop <= allowed, Limits(**limits),
             lambda fp32: allowed,
         )  # fmt: skip
 
@@ -127,3 +141,24 @@ def test_trials_and_time_are_bounded(searched):
     assert len(few.trials) == 2
     assert "no more trials were allowed" in few.reason
     assert len(searched((LAYERS[10],), seconds=0.0).trials) == 1
+
+
+def test_what_a_run_without_a_budget_leaves_float_is_tried_first(searched):
+    found = searched((LAYERS[8], LAYERS[11]), usual=(LAYERS[8], LAYERS[11]))
+    assert found.trials[1].met
+    assert set(found.best.choice.excluded) == {LAYERS[8], LAYERS[11]}
+    assert found.chosen.price == pytest.approx(2 / 12)
+
+
+def test_less_than_that_is_looked_for_where_it_holds(searched):
+    found = searched((LAYERS[1],), usual=LAYERS[:6], trials=20)
+    assert found.trials[1].met
+    assert set(found.best.choice.excluded) == {LAYERS[1]}
+
+
+def test_more_than_that_is_left_float_where_it_does_not_hold(searched):
+    found = searched((LAYERS[0], LAYERS[11]), usual=(LAYERS[11],), trials=20)
+    assert [trial.met for trial in found.trials[:2]] == [False, False]
+    assert min(trial.excluded for trial in found.trials[2:]) >= 1
+    assert set(found.best.choice.excluded) == {LAYERS[0], LAYERS[11]}
+    assert found.chosen.price == pytest.approx(2 / 12)

@@ -10,7 +10,7 @@ from edgeq.recipe import Recipe
 from edgeq.refinement import steps
 from edgeq.tuning import fallback
 from edgeq.tuning.candidate import Choice
-from edgeq.tuning.fallback import RESCUE_DB, held, leave_float
+from edgeq.tuning.fallback import RESCUE_DB, held, leave_float, lightly_coupled
 from edgeq.tuning.moves import Standing
 
 SHARES = {"heavy": 0.6, "middle": 0.399, "gate": 0.001}
@@ -45,11 +45,15 @@ class Outcomes:
     gains: dict
     steps_db: float = 0.0
     doubt_db: float = 0.0
+    has_biases: bool = False
     tried: list = field(default_factory=list)
     recipe: Recipe = field(default_factory=Recipe)
 
     def confirm(self, candidate):
         return candidate
+
+    def applies(self, step, candidate):
+        return self.has_biases
 
     def build(self, choice, *, like):
         self.tried.append(frozenset(choice.excluded))
@@ -181,3 +185,19 @@ def test_how_far_off_a_result_is_counts_the_doubt_that_few_samples_leave(
     shop = Outcomes(20.5, gains, doubt_db=doubt_db)
     start = shop.build(Choice(("minmax",)), like=None)
     assert set(leave_float(shop, start, SHARES, 20.0).best.choice.excluded) == given_up
+
+
+def test_layers_are_left_float_with_biases_that_make_up_for_it(monkeypatch):
+    gains = {"gate": 3.0}
+    monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: Foreseen(gains))
+    shop = Outcomes(18.0, gains, has_biases=True)
+    found = leave_float(shop, shop.build(Choice(("minmax",)), like=None), SHARES, 20.0)
+    assert found.best.choice.steps == {"bias-measured"}
+
+
+@pytest.mark.parametrize(("has_biases", "skipped"), [(False, ()), (True, ("bias-measured",))])
+def test_biases_are_left_as_they_are_where_none_can_or_may_be_corrected(has_biases, skipped):
+    shop = Outcomes(18.0, {}, has_biases=has_biases, recipe=Recipe(skip_steps=skipped))
+    start = shop.build(Choice(("minmax",), steps=frozenset({"round"})), like=None)
+    light = lightly_coupled(shop, start)
+    assert light.choice == start.choice.uncoupled(skipped)
