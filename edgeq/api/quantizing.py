@@ -25,7 +25,7 @@ from edgeq.recipe import CONVERTED_SCHEMES, DATA_FREE_SCHEMES
 from edgeq.tuning.budget import Limits, keep_budget
 from edgeq.tuning.candidate import settled
 from edgeq.tuning.costs_file import require_same_model
-from edgeq.tuning.default import closer, search
+from edgeq.tuning.default import closer, learn_again, search
 from edgeq.tuning.given import hasten_by
 from edgeq.tuning.speed import hasten
 from edgeq.tuning.workshop import Workshop
@@ -242,6 +242,9 @@ def _quantized(
         with stages.stage("tune"):
             hastened = hastened_as_asked(workshop, found.best, shares(macs), options)
             found = replace(found, best=hastened.best, notes=(*found.notes, *hastened.notes))
+    with stages.stage("quantize"), stages.part("learning once more"):
+        learned = learn_again(workshop, found.best)
+    found = replace(found, best=learned.best, notes=(*found.notes, *learned.notes))
     budget = None
     if options.has_budget and evaluation is not None:
         with stages.stage("budget"):

@@ -23,7 +23,7 @@ from edgeq.quantization.ranges import calibrators_for
 from edgeq.report.document import ModelFacts
 from edgeq.report.frontier import FrontierReport, LimitRow
 from edgeq.tuning.costs_file import costs_text
-from edgeq.tuning.default import search
+from edgeq.tuning.default import learn_again, search
 from edgeq.tuning.frontier import Figures, dominators
 from edgeq.tuning.given import Predictor
 from edgeq.tuning.limits import DROP, LATENCY, SIZE, Limit, parse_limit, pick
@@ -192,10 +192,13 @@ class _Maker:
         with self.stages.stage("tune"):
             fast = hastened_as_asked(workshop, found.best, shares(macs), self.options)
             self._price(workshop, found.best)
-        self.notes = (*self.notes, *found.notes, *fast.notes)
-        starts = {"int8": (fast.best, _DEFAULT)}
-        if fast.best is not found.best:
-            starts["int8-plain"] = (found.best, _PLAIN)
+        told = {"int8": (fast.best, _DEFAULT), "int8-plain": (found.best, _PLAIN)}
+        if fast.best is found.best:
+            del told["int8-plain"]
+        with self.stages.stage("quantize"):
+            learned = {name: learn_again(workshop, each) for name, (each, _) in told.items()}
+        self.notes = (*self.notes, *found.notes, *fast.notes, *learned["int8"].notes)
+        starts = {name: (learned[name].best, made) for name, (_, made) in told.items()}
         first = [self._made(workshop, each, name, told) for name, (each, told) in starts.items()]
         yield from first[:count]
         left = count - len(first)

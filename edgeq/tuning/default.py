@@ -4,8 +4,8 @@ Expected errors of single values say little about the output of a deep network, 
 belongs to a measurement: the policy ``auto`` (per value, by expected error) stands against each
 calibrator alone; a recovery step stays only where it helps on samples that it has not learned
 from; and where the result is still far from the original, the layers that cost most accuracy for
-their arithmetic are left float. What is settled then learns anew from all samples: half of them
-teach less (2 dB on EfficientNet-Lite0 with 32), and none has to be kept back any more.
+their arithmetic are left float. What is settled, for speed, too, then learns anew from all samples:
+half of them teach less (2 dB on EfficientNet-Lite0 with 32), and none has to be kept back any more.
 """
 
 from __future__ import annotations
@@ -109,14 +109,33 @@ def search(
         if found.best is not best:
             notes.append(found.note)
             best = found.best
-    with part("learning once more"):
-        final = workshop.learned_again(best)
-    if final is not best:
-        notes.append(_again(workshop, best))
-    if final.parts:
-        told = (f"{name} {each.sqnr_db:.1f} dB" for name, each in sorted(final.parts.items()))
+    if best.parts:
+        told = (f"{name} {each.sqnr_db:.1f} dB" for name, each in sorted(best.parts.items()))
         notes.append(f"Boxes and scores were judged each by itself: {', '.join(told)}")
-    return Search(final, tuple(notes), trials)
+    return Search(best, tuple(notes), trials)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What learning once more made of a candidate.
+
+    Attributes:
+        best: The candidate, nothing left to decide.
+        notes: What was learned anew, in sentences.
+    """
+
+    best: Candidate
+    notes: tuple[str, ...] = ()
+
+
+def learn_again(workshop: Workshop, settled: Candidate) -> Learned:
+    """Let the steps of a candidate learn from all samples, now that it is settled.
+
+    That comes behind all that leaves a layer float, for speed, too: what made up for the errors of
+    that layer would be an error itself.
+    """
+    final = workshop.learned_again(settled) if workshop.recipe.search else settled
+    return Learned(final, () if final is settled else (_again(workshop, settled),))
 
 
 def closer(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Candidate:
@@ -157,27 +176,23 @@ def _told(workshop: Workshop, calibrators: Sequence[str]) -> Candidate:
     Ranges and steps of the float model do not know which layers are left float in the end.
     """
     recipe = workshop.recipe
-    begun = _start(workshop, calibrators)
-    told = workshop.build(replace(begun, steps=frozenset(recipe.steps)), from_all=True)
-    known = {node_name(node) for node in nodes(told.floats.model)}
+    begun = replace(_start(workshop, calibrators), steps=frozenset(recipe.steps))
+    first = workshop.build(begun.uncoupled(recipe.skip_steps))
+    known = {node_name(node) for node in nodes(first.floats.model)}
     for key in ("left_float", "integer_for_speed", "float_for_speed"):
         for name in getattr(recipe, key):
             if name not in known:
                 raise RecipeError(
                     f"there is no node {name!r}", where=key, remedy=nearest(name, known)
                 )
-    further = [name for name in recipe.left_float if name not in told.choice.excluded]
-    if further:
-        choice = told.choice.with_excluded(further, _TOLD)
-        told = workshop.build(choice, like=told, from_all=True)
-    faster = replace(
-        told.choice,
+    further = [name for name in recipe.left_float if name not in first.choice.excluded]
+    told = replace(
+        first.choice.with_excluded(further, _TOLD),
+        steps=begun.steps,
         integer_for_speed=frozenset(recipe.integer_for_speed),
         float_for_speed=dict.fromkeys(recipe.float_for_speed, _TOLD),
     )
-    if faster == told.choice:
-        return told
-    return workshop.build(faster, like=told, same_weights=True)
+    return first if told == first.choice else workshop.build(told, like=first, from_all=True)
 
 
 def recover(

@@ -91,8 +91,8 @@ def searched(monkeypatch):
         start = Built(Choice(("minmax",)))
         closer = Built(start.choice.with_excluded(usual, "")) if usual else start
         return keep_budget(
-            Shop(), start, lambda: closer, prices, score, lambda _, s: s.drop <= allowed, Limits(**limits),
-            lambda fp32: allowed,
+            Shop(), start, lambda: closer, prices, score, lambda _, s: s.drop <= allowed,
+            Limits(**limits), lambda fp32: allowed,
         )  # fmt: skip
 
     return run
