@@ -9,11 +9,11 @@ from edgeq.errors import RecipeError
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, rule_for
 from edgeq.quantization.plan import INTEGER_FORMS, NodeForm
+from edgeq.tuning.clock import NOTICEABLE
 from edgeq.tuning.costs import USUAL, Costs, measured_costs
 from edgeq.tuning.costs_file import CostsFile, DeviceProfile, is_integer_kernel
 from edgeq.tuning.placement import owner
 from edgeq.tuning.speed import (
-    NOTICEABLE,
     Hastened,
     bridged_choices,
     cross_bridges,

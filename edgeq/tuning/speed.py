@@ -8,29 +8,22 @@ from typing import TYPE_CHECKING
 from edgeq.graph.walk import is_op, node_name, nodes
 from edgeq.quantization.eligibility import bridges
 from edgeq.quantization.plan import NodeForm
-from edgeq.runtime.latency import compare_latency
-from edgeq.runtime.profile import profiles
-from edgeq.runtime.session import Session, SessionConfig
-from edgeq.tuning.costs import USUAL, Costs, elements_of, measured_costs
+from edgeq.tuning.clock import NOTICEABLE, Clock
+from edgeq.tuning.costs import USUAL, Costs, elements_of
 from edgeq.tuning.placement import slower_in_integers
 from edgeq.validation.advice import FAR_OFF_DB
 from edgeq.validation.coverage import value_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import onnx_ir as ir
 
-    from edgeq.runtime.profile import NodeTime
     from edgeq.tuning.candidate import Candidate, Choice
     from edgeq.tuning.workshop import Workshop
-    from edgeq.types import Sample
 
 BEARABLE_DB = 1.0
 """Closeness that bridges may cost in a typical sample."""
-
-NOTICEABLE = 1.03
-"""Speed-ups below this are noise."""
 
 _WORTH = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """What having all arithmetic in integers is worth, in times of the whole model, as integers also
@@ -43,9 +36,7 @@ than the original."""
 _LEAST_US = 300.0
 """Time of a run below which nothing can be told: profiles count in microseconds."""
 
-_SAMPLES = 2
 _ROUNDS = 4
-_SECONDS = 1.5
 _GATES = ("HardSigmoid", "Sigmoid")
 
 
@@ -70,24 +61,26 @@ def hasten(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) ->
         start: The candidate.
         prices: Share of the arithmetic per compute node.
     """
-    clock = _Clock(workshop)
+    clock = Clock(workshop)
     if sum(spent.microseconds for spent in clock.profiles(start.model)[0]) < _LEAST_US:
         return Hastened(start)
     choices = bridged_choices(workshop, start)
     crossed = cross_bridges(workshop, start, choices, clock.speedup, "as measured:")
     profiled = tuple(dict.fromkeys((start, crossed.best)))
     costs = clock.costs(profiled, _no_costs(workshop, start))
+    trials, judged = _Trials(workshop, clock, crossed.best, prices, costs), None
     for share in INTEGER_SHARES:
-        placed, gain = _placed(workshop, clock, crossed.best, costs, prices, share)
-        if clock.is_faster(workshop.original, placed.model):
+        trials.improve(share)
+        if trials.best is not judged and clock.is_faster(workshop.original, trials.best.model):
             break
-    if placed is crossed.best:
+        judged = trials.best
+    if trials.best is crossed.best:
         return crossed
-    count = len(placed.choice.float_for_speed)
-    said = f"{count} layers stay float because they are faster so: {gain:.2f} times"
-    if share < INTEGER_SHARES[0]:
+    count = len(trials.best.choice.float_for_speed)
+    said = f"{count} layers stay float because they are faster so: {trials.gain:.2f} times"
+    if trials.share < INTEGER_SHARES[0]:
         said += ", with fewer of them the model would be slower than the original"
-    return Hastened(placed, (*crossed.notes, said))
+    return Hastened(trials.best, (*crossed.notes, said))
 
 
 def cross_bridges(
@@ -178,32 +171,47 @@ def own_gates(model: ir.Model) -> frozenset[str]:
     return frozenset(found)
 
 
-def _placed(
-    workshop: Workshop,
-    clock: _Clock,
-    start: Candidate,
-    costs: Costs,
-    prices: Mapping[str, float],
-    share: float,
-) -> tuple[Candidate, float]:
-    """The candidate with the layers in float that are faster so, and how much faster it is.
+class _Trials:
+    """Candidates with ever more layers in float, each built and timed once.
 
     What is tried is measured node by node, whether it is faster or not: the next one knows more.
+
+    Attributes:
+        best: The fastest.
+        gain: How much faster that is than where it began.
+        share: Part of the arithmetic in integers that it was to keep there.
     """
-    best, gain, tried = start, 1.0, [frozenset(start.choice.float_for_speed)]
-    for _ in range(_ROUNDS):
-        slow = slow_layers(workshop, start, costs, prices, share)
-        if slow in tried:
-            break
-        tried.append(slow)
-        reasons = {name: reason_for_float(name, costs) for name in sorted(slow)}
-        choice = replace(start.choice, float_for_speed=reasons)
-        attempt = workshop.build(choice, like=start, same_weights=True)
-        faster = clock.speedup(best, attempt)
-        if faster > NOTICEABLE:
-            best, gain = attempt, gain * faster
-        costs = clock.costs([attempt], costs)
-    return best, gain
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        clock: Clock,
+        start: Candidate,
+        prices: Mapping[str, float],
+        costs: Costs,
+    ) -> None:
+        self.best, self.gain, self.share = start, 1.0, 1.0
+        self._workshop = workshop
+        self._clock = clock
+        self._start = start
+        self._prices = prices
+        self._costs = costs
+        self._tried = {frozenset(start.choice.float_for_speed)}
+
+    def improve(self, share: float) -> None:
+        """Leave the layers float that are faster so, while ``share`` stays in integers."""
+        for _ in range(_ROUNDS):
+            slow = slow_layers(self._workshop, self._start, self._costs, self._prices, share)
+            if slow in self._tried:
+                return
+            self._tried.add(slow)
+            reasons = {name: reason_for_float(name, self._costs) for name in sorted(slow)}
+            choice = replace(self._start.choice, float_for_speed=reasons)
+            attempt = self._workshop.build(choice, like=self._start, same_weights=True)
+            faster = self._clock.speedup(self.best, attempt)
+            if faster > NOTICEABLE:
+                self.best, self.gain, self.share = attempt, self.gain * faster, share
+            self._costs = self._clock.costs([attempt], self._costs)
 
 
 def slow_layers(
@@ -243,7 +251,7 @@ def profiled_costs(workshop: Workshop, start: Candidate) -> Costs:
     candidates = [start]
     if crossed is not None:
         candidates.insert(0, workshop.build(crossed, like=start, same_weights=True))
-    return _Clock(workshop).costs(candidates, _no_costs(workshop, start))
+    return Clock(workshop).costs(candidates, _no_costs(workshop, start))
 
 
 def _no_costs(workshop: Workshop, candidate: Candidate) -> Costs:
@@ -259,45 +267,3 @@ def reason_for_float(name: str, costs: Costs) -> str:
         f"it is faster in float: {floating:.0f} microseconds, {integer:.0f} in integers, "
         "beside conversions"
     )
-
-
-class _Clock:
-    """Times candidates in turn, on one thread unless the run has a number of them."""
-
-    def __init__(self, workshop: Workshop) -> None:
-        self.samples: Sequence[Sample] = workshop.samples[:_SAMPLES]
-        self._threads = workshop.threads or 1
-        self._entries = workshop.target.session_entries
-
-    def speedup(self, before: Candidate, after: Candidate) -> float:
-        """Time of one candidate by that of another."""
-        return self._speedup(before.model, after.model)
-
-    def is_faster(self, before: ir.Model, after: ir.Model) -> bool:
-        """Whether a model is faster than another, beyond noise."""
-        return self._speedup(before, after) >= NOTICEABLE
-
-    def _speedup(self, before: ir.Model, after: ir.Model) -> float:
-        left, right = (Session(model, self._config()) for model in (before, after))
-        found = compare_latency(
-            left, right, self.samples, threads=self._threads, min_rounds=9, seconds=_SECONDS
-        )
-        return found.speedup
-
-    def costs(self, candidates: Sequence[Candidate], before: Costs) -> Costs:
-        """What is known, and what profiles of candidates of one float model tell beyond."""
-        model, costs = candidates[0].floats.model, before
-        floating, *others = self.profiles(model, *(each.model for each in candidates))
-        for each, mixed in zip(candidates, others, strict=True):
-            inside = each.plan.integer_nodes
-            costs = measured_costs(
-                model, each.model, floating, mixed, inside, before.elements, costs
-            )
-        return costs
-
-    def profiles(self, *models: ir.Model) -> tuple[tuple[NodeTime, ...], ...]:
-        """Where the time of each of some models goes."""
-        return profiles(models, self._config(), self.samples)
-
-    def _config(self) -> SessionConfig:
-        return SessionConfig(self._threads, entries=self._entries)

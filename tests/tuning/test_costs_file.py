@@ -132,7 +132,7 @@ def test_nothing_is_timed(shop, tmp_path, monkeypatch):  # noqa: F811
     def fail(*_):
         raise AssertionError("timed")
 
-    monkeypatch.setattr("edgeq.tuning.speed._Clock", fail)
+    monkeypatch.setattr("edgeq.tuning.speed.Clock", fail)
     costs = given(tmp_path, {"first": 1.0, "last": 50.0}, {"first": 90.0, "last": 10.0})
     hasten_by(shop, shop.build(Choice(("minmax",))), PRICES, costs)
 

@@ -15,6 +15,7 @@ from edgeq.runtime.profile import NodeTime
 from edgeq.targets.cpu import CPU
 from edgeq.tuning import candidate, speed
 from edgeq.tuning.candidate import Choice, settled
+from edgeq.tuning.clock import Clock
 from edgeq.tuning.default import search
 
 PRICES = {"first": 0.02, "last": 0.98}
@@ -55,13 +56,13 @@ def timed(monkeypatch, speedups, *profiles, faster=True):
     ``faster`` is whether a candidate is found to be faster than the original.
     """
     answers, looks = iter(speedups), iter([[("whole", 1000.0)], *profiles])
-    monkeypatch.setattr(speed._Clock, "speedup", lambda *_: next(answers))
-    monkeypatch.setattr(speed._Clock, "is_faster", lambda *_: faster)
+    monkeypatch.setattr(Clock, "speedup", lambda *_: next(answers))
+    monkeypatch.setattr(Clock, "is_faster", lambda *_: faster)
 
     def look(*_):
         return tuple(NodeTime(n, "Conv", 0.0, t) for n, t in next(looks, ()))
 
-    monkeypatch.setattr(speed._Clock, "profiles", lambda _, *models: tuple(map(look, models)))
+    monkeypatch.setattr(Clock, "profiles", lambda _, *models: tuple(map(look, models)))
 
 
 def by_model(in_float, in_integers):
@@ -145,11 +146,27 @@ def test_more_than_that_is_left_float_only_to_be_as_fast_as_the_original(shop, m
     in_float, in_integers = [("first", 1.0), ("last", 9.0)], [("first", 90.0), ("last", 9.0)]
     timed(monkeypatch, [1.0, *[1.5] * 9], faster=faster)
     monkeypatch.setattr(speed, "_LEAST_US", 0.0)
-    monkeypatch.setattr(speed._Clock, "profiles", by_model(in_float, in_integers))
+    monkeypatch.setattr(Clock, "profiles", by_model(in_float, in_integers))
     start = shop.build(Choice(("minmax",)))
     found = speed.hasten(shop, start, {"first": 0.4, "last": 0.6})
     assert (form(found.best, "first") is NodeForm.FLOAT) is not faster
     assert any("slower than the original" in note for note in found.notes) is not faster
+
+
+def test_no_set_of_layers_is_timed_twice_however_much_may_be_left_float(shop, monkeypatch):
+    in_float, in_integers = [("first", 1.0), ("last", 9.0)], [("first", 90.0), ("last", 9.0)]
+    timed(monkeypatch, [1.0, *[1.0] * 9], faster=False)
+    monkeypatch.setattr(speed, "_LEAST_US", 0.0)
+    monkeypatch.setattr(Clock, "profiles", by_model(in_float, in_integers))
+    start, tried, build = shop.build(Choice(("minmax",))), [], shop.build
+
+    def watched(choice, **options):
+        tried.append(frozenset(choice.float_for_speed))
+        return build(choice, **options)
+
+    monkeypatch.setattr(shop, "build", watched)
+    assert speed.hasten(shop, start, {"first": 0.1, "last": 0.9}).best is start
+    assert [each for each in tried if each] == [frozenset({"first"})]
 
 
 def test_gates_of_their_own_input_are_told_from_gates_of_others():
