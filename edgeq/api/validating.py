@@ -22,7 +22,7 @@ from edgeq.calibration.sources import open_source
 from edgeq.calibration.sources.text import with_tokenizer
 from edgeq.errors import RecipeError
 from edgeq.graph import loader, opset
-from edgeq.graph.interface import Interface, require_comparable
+from edgeq.graph.interface import Interface, require_comparable, require_same_sizes
 from edgeq.graph.walk import values
 from edgeq.metrics.named import load_metric
 from edgeq.metrics.relative import relative_metric
@@ -126,6 +126,7 @@ def validate(
     if device is not None:
         _require_same_caches(left.model, right.model)
     judged = fed_alike(left.model, right.model)
+    require_same_sizes(Interface.of(left.model), Interface.of(judged))
     pair = _Pair(left.model, judged, threads, explain=explain)
     found = _measure(pair, source, watched, kept, metric, stages)
     verdict = judge(thresholds or DEFAULT, found.outputs, found.latency, found.metric)

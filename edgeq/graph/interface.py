@@ -113,6 +113,30 @@ def require_comparable(reference: Interface, candidate: Interface) -> None:
             )
 
 
+def require_same_sizes(reference: Interface, candidate: Interface) -> None:
+    """Make sure that outputs have the same numbers wherever both models declare how many there are.
+
+    Raises:
+        ModelError: An output has another rank or another fixed size in the candidate.
+    """
+    there = {port.name: port for port in candidate.outputs}
+    for port in reference.outputs:
+        other = there.get(port.name)
+        if other is None or port.shape is None or other.shape is None:
+            continue
+        fixed = [
+            (here, now)
+            for here, now in zip(port.shape, other.shape, strict=False)
+            if isinstance(here, int) and isinstance(now, int)
+        ]
+        if len(port.shape) != len(other.shape) or any(here != now for here, now in fixed):
+            raise ModelError(
+                f"output {port.name!r} has other sizes: the reference declares {port}, the "
+                f"candidate {other}",
+                remedy="Compare models of one interface",
+            )
+
+
 def differences(before: Interface, after: Interface) -> Iterator[str]:
     """What differs, one phrase each; nothing for equal interfaces."""
     yield from _port_differences("input", before.inputs, after.inputs)

@@ -52,6 +52,14 @@ def test_a_candidate_of_another_interface_is_refused(pair):
         edgeq.validate(pair[0], other, models.images(4))
 
 
+def test_a_candidate_that_writes_more_numbers_than_it_should_is_refused():
+    text = "n (float[1,4] x) => (float[1,{}] z) {{ z = Concat<axis=1>({}) }}"
+    reference = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["": 17]> {text.format(4, "x")}')
+    longer = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["": 17]> {text.format(8, "x, x")}')
+    with pytest.raises(ModelError, match="output 'z' has other sizes"):
+        edgeq.validate(reference, longer, [{"x": np.ones((1, 4), np.float32)}])
+
+
 def test_a_largest_drop_without_a_metric_is_refused(pair):
     with pytest.raises(RecipeError, match="metric"):
         edgeq.validate(*pair, models.images(4), thresholds=edgeq.Thresholds(max_drop=0.1))

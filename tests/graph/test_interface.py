@@ -2,7 +2,13 @@ import onnx_ir as ir
 import pytest
 
 from edgeq.errors import ModelError
-from edgeq.graph.interface import Interface, Port, differences, require_same
+from edgeq.graph.interface import (
+    Interface,
+    Port,
+    differences,
+    require_same,
+    require_same_sizes,
+)
 
 TEXT = """
 <ir_version: 8, opset_import: ["": 17], doc_string: "about", metadata_props: ["k": "v"]>
@@ -82,3 +88,19 @@ def test_an_unknown_rank_differs_from_a_scalar():
     scalar, unknown = Port("x", "FLOAT", ()), Port("x", "FLOAT", None)
     one, two = (Interface((port,), (), (), "") for port in (scalar, unknown))
     assert len(list(differences(one, two))) == 1
+
+
+def writing(shape):
+    return Interface((), (Port("y", "FLOAT", shape),), (), "")
+
+
+@pytest.mark.parametrize("other", [(1, 12), (1, 10, 1), (2, None)])
+def test_outputs_of_other_declared_sizes_are_refused(other):
+    with pytest.raises(ModelError, match=r"output 'y' has other sizes.*y: FLOAT\[1, 10\]"):
+        require_same_sizes(writing((1, 10)), writing(other))
+
+
+@pytest.mark.parametrize("other", [(1, 10), (None, 10), ("N", "M"), None])
+def test_sizes_that_are_not_declared_are_nothing_to_refuse(other):
+    require_same_sizes(writing((1, 10)), writing(other))
+    require_same_sizes(writing(other), writing((1, 10)))
