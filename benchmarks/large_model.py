@@ -4,9 +4,10 @@
 
 The model is made here: an embedding, layers of two products each with a residual sum, an output
 layer; random weights, in external data that is written layer by layer. It is quantized in a
-process of its own with ARGUMENTS (`--scheme w4` when there are none) and run. A second process is
-interrupted as Ctrl-C does in the middle of quantizing: it may leave nothing behind, neither where
-the output goes nor among temporary files, and the model has to be what it was.
+process of its own with ARGUMENTS (`--scheme w4` when there are none) and run. Further processes are
+interrupted as by Ctrl-C at several moments, the last as soon as the output is being written: they
+may leave nothing behind, neither where the output goes nor among temporary files, and the model and
+an output that was there before have to be what they were.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 WIDTH, INNER, WORDS = 1024, 4096, 16384
 _LAYER_BYTES = 2 * 4 * WIDTH * INNER
 _CTRL_C = 130
+_SAID = "error: interrupted, nothing was written"
+_POLL_SECONDS = 0.005
 
 
 class _Weights:
@@ -100,29 +104,97 @@ def quantize(model: Path, out: Path, arguments: Sequence[str]) -> tuple[int, flo
     return child.returncode, time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e6
 
 
-def interrupt(model: Path, out: Path, arguments: Sequence[str], after: float) -> list[str]:
-    """Files that a process leaves, or changes, when Ctrl-C ends it after some seconds."""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a process is interrupted.
+
+    Attributes:
+        name: What it is doing then.
+        share: The part of the time of a whole run that is over; None for as soon as it writes.
+    """
+
+    name: str
+    share: float | None
+
+    def has_come(self, seconds: float, whole: float, out: Path) -> bool:
+        """Whether it has come for a process that has run for some seconds."""
+        if self.share is not None:
+            return seconds >= self.share * whole
+        return any(path.name != out.name for path in out.parent.iterdir())
+
+
+MOMENTS = (
+    Moment("begins", 0.02),
+    Moment("quantizes", 0.3),
+    Moment("quantizes", 0.6),
+    Moment("runs the result", 0.9),
+    Moment("writes", None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an interrupted process ended.
+
+    Attributes:
+        seconds: When it was interrupted.
+        ended_in: Seconds from then to its end.
+        code: Its exit code.
+        said: What it wrote to stderr.
+        changed: Files that are new, gone, or others than before.
+    """
+
+    seconds: float
+    ended_in: float
+    code: int
+    said: str
+    changed: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it ended as promised, and left everything as it was."""
+        told = self.code == _CTRL_C and self.said.strip() == _SAID
+        return told and not self.changed
+
+
+def interrupt(
+    model: Path, out: Path, arguments: Sequence[str], moment: Moment, whole: float
+) -> Ending:
+    """Send a process that quantizes what Ctrl-C sends, and look at what it leaves.
+
+    Args:
+        model: In a folder of its own, everything in which is looked at.
+        out: Where the output goes, below that folder; a file that is there already has to stay.
+        arguments: For the command line.
+        moment: When.
+        whole: Seconds that an undisturbed run takes.
+    """
     folder = model.parent
-    (folder / "tmp").mkdir()
+    scratch = folder / "tmp"
+    scratch.mkdir(exist_ok=True)
+    out.write_bytes(b"what was there before")
     before = _digests(folder)
-    environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+    start = time.perf_counter()
     child = subprocess.Popen(
-        _command(model, out, arguments), stderr=subprocess.DEVNULL, env=environment
-    )
-    try:
-        child.wait(after)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGINT)
-    code = child.wait()
-    if code != _CTRL_C:
-        raise SystemExit(f"it was to be interrupted after {after:.0f} s, and ended with {code}")
-    now = _digests(folder)
-    return sorted(path for path in before | now if before.get(path) != now.get(path))
+        _command(model, out, arguments), stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )  # fmt: skip
+    while child.poll() is None and not moment.has_come(time.perf_counter() - start, whole, out):
+        time.sleep(_POLL_SECONDS)
+    sent = time.perf_counter()
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate()
+    ended, now = time.perf_counter(), _digests(folder)
+    changed = sorted(path for path in before | now if before.get(path) != now.get(path))
+    return Ending(sent - start, ended - sent, child.returncode, said, tuple(changed))
 
 
 def _digests(folder: Path) -> dict[str, str]:
     found = {}
-    for path in (each for each in folder.rglob("*") if each.is_file()):
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            found[str(path)] = "folder"
+            continue
         with path.open("rb") as file:
             found[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
@@ -133,8 +205,23 @@ def _command(model: Path, out: Path, arguments: Sequence[str]) -> list[str]:
     return [*command, *(arguments or ("--scheme", "w4")), "--quiet"]
 
 
+def _report(model: Path, out: Path, arguments: Sequence[str], seconds: float) -> None:
+    """Interrupt at each moment, and print what that left."""
+    rows, clean = [], True
+    for moment in MOMENTS:
+        ending = interrupt(model, out, arguments, moment, seconds)
+        clean &= ending.is_clean
+        changed = ", ".join(ending.changed) or "nothing"
+        times = (f"{ending.seconds:.1f}", f"{ending.ended_in:.1f}")
+        rows.append([moment.name, *times, str(ending.code), ending.said.strip(), changed])
+    header = ["interrupted as it", "after, s", "ended in, s", "exit code", "said", "changed"]
+    print("\n" + table(header, rows))
+    if not clean:
+        raise SystemExit("an interruption left something, or was told otherwise than promised")
+
+
 def main() -> None:
-    """Make the model, quantize it twice, and print a table."""
+    """Make the model, quantize it, interrupt that, and print tables."""
     line = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -157,8 +244,8 @@ def main() -> None:
         header = ["fp32 MB", "quantized MB", "seconds", "peak MB", "finite outputs"]
         row = [f"{size / 1e6:.0f}", f"{made / 1e6:.0f}", f"{seconds:.0f}", f"{peak:.0f}"]
         print(table(header, [[*row, "yes" if np.isfinite(answer).all() else "no"]]), flush=True)
-        left = interrupt(model, out.with_name("other.onnx"), arguments, seconds / 2)
-        print(f"\ninterrupted after {seconds / 2:.0f} s it left {', '.join(left) or 'nothing'}")
+        out.unlink()
+        _report(model, out, arguments, seconds)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,51 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the next good place."""
+"""Ctrl-C and SIGTERM as a wish to stop at the next good place, and one that is never lost."""
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
+    from types import FrameType, TracebackType
+
+_SOON = 0.05
+"""Seconds after which whoever swallowed an interruption has returned."""
+
+
+class Heeded:
+    """Raises KeyboardInterrupt once more where Python swallowed it.
+
+    What ``__del__`` raises is printed and dropped. Closing a session of a large model is such a
+    place, and takes long enough for Ctrl-C to fall into it. A context manager.
+    """
+
+    def __init__(self) -> None:
+        self._print = sys.unraisablehook
+        self._again: threading.Timer | None = None
+
+    def __enter__(self) -> None:
+        self._print, sys.unraisablehook = sys.unraisablehook, self._on_dropped
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        sys.unraisablehook = self._print
+        if self._again is not None:
+            self._again.cancel()
+
+    def _on_dropped(self, dropped: sys.UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            self._print(dropped)
+            return
+        # Here it would be dropped again.
+        self._again = threading.Timer(_SOON, _thread.interrupt_main)
+        self._again.daemon = True
+        self._again.start()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from edgeq.cli.evaluate import evaluate
 from edgeq.cli.export import export
 from edgeq.cli.guide import guide
 from edgeq.cli.inspect import inspect
+from edgeq.cli.interrupts import Heeded
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
 from edgeq.cli.options import DEBUG, debug_option
@@ -43,7 +44,8 @@ class Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and end the process with its exit code."""
         try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+            with Heeded():
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.UsageError as error:
             _say(_usage(error), _see_help(error))
             code = USERS_MISTAKE
