@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from edgeq.graph import constants
 from edgeq.graph.walk import name_of, node_name, nodes
 from edgeq.ops import Constraint, Role
-from edgeq.quantization.eligibility import Candidate, classify, require_rules
+from edgeq.quantization.eligibility import Candidate, classify, judged, require_rules
 from edgeq.quantization.fitting import holds
 from edgeq.quantization.padding import channels_to_add
 from edgeq.quantization.plan import NodeDecision, NodeForm
@@ -118,35 +118,69 @@ def annotate(
     Raises:
         RecipeError: The target has a row of an operator without a rule.
     """
-    require_rules(target)
-    everything = nodes(model)
-    candidates, decisions = classify(model, everything, target, recipe, excluded or {}, bridged)
-    regions = grow(candidates, target)
-    writer = _SpecWriter(target, regions)
-    for node in everything:
-        name = node_name(node)
-        candidate = candidates.get(name)
-        if candidate is None:
-            continue
-        form, reason = regions.form_of(candidate)
-        decisions[name] = NodeDecision(
-            name,
-            node.op_type,
-            form,
-            reason,
-            candidate.row.provider,
-            respelled=candidate.row.respelled and form is NodeForm.STATIC,
-            padded=_channels_to_add(candidate) if form is NodeForm.STATIC else 0,
+    return Annotator(model, target, recipe).annotate(excluded, bridged)
+
+
+class Annotator:
+    """Annotates one model again and again, each time with other nodes left float.
+
+    Args:
+        model: A prepared model; it must not change as long as this is used.
+        target: What can run in integers.
+        recipe: The user's choices.
+
+    Raises:
+        RecipeError: The target has a row of an operator without a rule.
+    """
+
+    def __init__(self, model: ir.Model, target: TargetProfile, recipe: Recipe) -> None:
+        require_rules(target)
+        self._model = model
+        self._target = target
+        self._recipe = recipe
+        self._nodes = nodes(model)
+        self._verdicts: dict[frozenset[str], Mapping[str, Candidate | str]] = {}
+
+    def annotate(
+        self, excluded: Mapping[str, str] | None = None, bridged: Collection[str] = ()
+    ) -> Annotations:
+        """Decide what runs in integers, see :func:`annotate`."""
+        candidates, decisions = classify(self._nodes, self._judged(bridged), excluded or {})
+        regions = grow(candidates, self._target)
+        writer = _SpecWriter(self._target, regions)
+        for node in self._nodes:
+            name = node_name(node)
+            candidate = candidates.get(name)
+            if candidate is None:
+                continue
+            form, reason = regions.form_of(candidate)
+            decisions[name] = NodeDecision(
+                name,
+                node.op_type,
+                form,
+                reason,
+                candidate.row.provider,
+                respelled=candidate.row.respelled and form is NodeForm.STATIC,
+                padded=_channels_to_add(candidate) if form is NodeForm.STATIC else 0,
+            )
+            writer.add(candidate, form)
+        return Annotations(
+            writer.specs,
+            writer.readers(),
+            regions.absorbed,
+            decisions,
+            regions.fused,
+            frozenset(writer.paired),
         )
-        writer.add(candidate, form)
-    return Annotations(
-        writer.specs,
-        writer.readers(),
-        regions.absorbed,
-        decisions,
-        regions.fused,
-        frozenset(writer.paired),
-    )
+
+    def _judged(self, bridged: Collection[str]) -> Mapping[str, Candidate | str]:
+        """What does not depend on what is left float."""
+        key = frozenset(bridged)
+        if key not in self._verdicts:
+            self._verdicts[key] = judged(
+                self._model, self._nodes, self._target, self._recipe, bridged
+            )
+        return self._verdicts[key]
 
 
 def _channels_to_add(candidate: Candidate) -> int:

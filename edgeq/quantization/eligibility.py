@@ -46,34 +46,54 @@ class Candidate:
     otherwise: Candidate | None = None
 
 
-def classify(
+def judged(
     model: ir.Model,
     nodes: Iterable[ir.Node],
     target: TargetProfile,
     recipe: Recipe,
-    excluded: Mapping[str, str],
     bridged: Collection[str] = (),
-) -> tuple[dict[str, Candidate], dict[str, NodeDecision]]:
-    """Sort nodes into candidates and, with a reason, those that stay float.
+) -> dict[str, Candidate | str]:
+    """What the target can run in integers, and why it cannot run the rest.
 
     Args:
         model: The prepared model.
         nodes: Its nodes.
         target: What can run in integers.
         recipe: The user's choices.
-        excluded: Nodes to keep float, each with the reason.
         bridged: Nodes to put into integers although the target calls them bridges.
 
     Returns:
-        Candidates by node name, and the decisions already taken. Nodes without any rule that do
-        no counted computation are in neither.
+        By node name, a candidate or the reason why it is none; nothing of nodes without any rule
+        that do no counted computation.
     """
     owners = bodies(model)
+    found = ((node_name(node), _judge(node, owners, target, recipe, bridged)) for node in nodes)
+    return {name: verdict for name, verdict in found if verdict is not None}
+
+
+def classify(
+    nodes: Iterable[ir.Node],
+    verdicts: Mapping[str, Candidate | str],
+    excluded: Mapping[str, str],
+) -> tuple[dict[str, Candidate], dict[str, NodeDecision]]:
+    """Sort nodes into candidates and, with a reason, those that stay float.
+
+    Args:
+        nodes: Of the model.
+        verdicts: Of :func:`judged`.
+        excluded: Nodes to keep float, each with the reason.
+
+    Returns:
+        Candidates by node name, and the decisions already taken. Nodes without a verdict are in
+        neither.
+    """
     candidates: dict[str, Candidate] = {}
     decisions: dict[str, NodeDecision] = {}
     for node in nodes:
         name = node_name(node)
-        verdict = _judge(node, owners, target, recipe, excluded, bridged)
+        verdict = verdicts.get(name)
+        if isinstance(verdict, Candidate):
+            verdict = excluded.get(name, verdict)
         if isinstance(verdict, Candidate):
             candidates[name] = verdict
         elif verdict is not None:
@@ -124,7 +144,6 @@ def _judge(
     owners: dict[ir.Graph, Body],
     target: TargetProfile,
     recipe: Recipe,
-    excluded: Mapping[str, str],
     bridged: Collection[str],
 ) -> Candidate | str | None:
     """A candidate, the reason why not, or None for a node that is none of our business."""
@@ -133,8 +152,6 @@ def _judge(
         return f"no integer kernel is known for {node.op_type}" if macs.is_compute(node) else None
     if recipe.excludes(name, node.op_type):
         return "excluded by the recipe"
-    if name in excluded:
-        return excluded[name]
     rows = target.rows(node.op_type)
     if not rows:
         return f"target {target.name} has no integer kernel for {node.op_type}"

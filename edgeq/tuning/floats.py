@@ -8,7 +8,7 @@ from edgeq.calibration.collector import collect
 from edgeq.errors import EdgeqError
 from edgeq.graph.walk import nodes
 from edgeq.ops import Constraint, rule_for
-from edgeq.quantization.annotate import annotate
+from edgeq.quantization.annotate import Annotator
 from edgeq.quantization.lookups import store_lookups
 from edgeq.quantization.plan import NodeForm
 from edgeq.quantization.ranges import required_kinds
@@ -75,6 +75,7 @@ class FloatModels:
         self._made: dict[tuple[str, ...], FloatModel] = {
             (): FloatModel(base, seen, frozenset(collection.infinite), notes)
         }
+        self._annotators: dict[FloatModel, Annotator] = {}
         # None for what was looked for and not found.
         self._channels: dict[FloatModel, dict[str, Channels | None]] = {}
 
@@ -112,14 +113,11 @@ class FloatModels:
             The annotations, and the further nodes that stay float for that, each with the reason.
         """
         found: dict[str, str] = {}
+        if floats not in self._annotators:
+            self._annotators[floats] = Annotator(floats.model, self._target, self._recipe)
         while True:
-            annotations = annotate(
-                floats.model,
-                self._target,
-                self._recipe,
-                {**found, **choice.left_float},
-                choice.integer_for_speed,
-            )
+            excluded = {**found, **choice.left_float}
+            annotations = self._annotators[floats].annotate(excluded, choice.integer_for_speed)
             unseen = {ref.name for ref in annotations.observed() if not floats.knows(ref.name)}
             if not unseen:
                 return annotations, found
