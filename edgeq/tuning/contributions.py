@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from edgeq.quantization.switched import Kind, with_switches
 from edgeq.runtime.session import Session, SessionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -28,6 +31,12 @@ _SATURATING = (*_NORMALIZING, "Sigmoid", "HardSigmoid", "Tanh", "Clip", "ArgMax"
 _NEGLIGIBLE = 1e-20
 _SMALL = 0.02
 """Share of the noise below which it does not matter who makes it."""
+
+_SECONDS = 60.0
+"""How long is looked for who makes it, about; what is not told apart by then stays together."""
+
+_LEAST_NOISES = 64
+"""Groups of roundings that there should be time to measure: rather than fewer, fewer samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ def measure_contributions(
 
     Weights and activations have a model each: constant weights run faster.
 
+    The noisiest are told apart first, for a minute at most.
+
     Where an output saturates (Softmax, Sigmoid...) the noise is taken in front of that: behind it,
     all depends on whether one of the few samples happens to tip over. In front of a Softmax errors
     count as far as they change probabilities: twice the Kullback-Leibler divergence to second
@@ -75,7 +86,7 @@ def measure_contributions(
         threads: Threads of the session; 0 lets onnxruntime choose.
     """
     decisive = dict(found for output in base.graph.outputs for found in _decisive(output))
-    benches = []
+    benches: list[_Bench] = []
     for kind in Kind:
         switched = with_switches(base, adjusted, plan, (kind,))
         watched = [switched.behind.get(name, name) for name in decisive]
@@ -84,24 +95,48 @@ def measure_contributions(
             session = Session(exposed.model, SessionConfig(threads))
             axes = {switched.behind.get(name, name): axis for name, axis in decisive.items()}
             benches.append(_Bench(session, switched, samples, axes))
-    noises = [bench.noise(bench.refs) for bench in benches]
-    together = sum(noises)
-    alone: dict[Ref, float] = {}
-    for bench, noise in zip(benches, noises, strict=True):
-        alone |= _divide(bench, bench.refs, noise, _SMALL * together)
+            samples = benches[0].samples
+    start = time.perf_counter()
+    groups = [_Group(bench, bench.refs, bench.noise(bench.refs)) for bench in benches]
+    together = sum(group.noise for group in groups)
+    alone = _divide(groups, _SMALL * together, lambda: time.perf_counter() - start < _SECONDS)
     return Contributions(alone, together)
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Roundings that were measured together."""
+
+    bench: _Bench
+    refs: tuple[Ref, ...]
+    noise: float
+
+    def halves(self) -> Iterator[_Group]:
+        """Both halves, measured."""
+        middle = len(self.refs) // 2
+        for half in (self.refs[:middle], self.refs[middle:]):
+            yield _Group(self.bench, half, self.bench.noise(half))
+
+
 def _divide(
-    bench: _Bench, refs: tuple[Ref, ...], noise: float, small: float
-) -> Iterator[tuple[Ref, float]]:
-    """Find the noisy ones by halving: what little a quiet half makes is shared out evenly."""
-    if len(refs) <= 1 or noise <= small:
-        yield from ((ref, noise / len(refs)) for ref in refs)
-        return
-    middle = len(refs) // 2
-    for half in (refs[:middle], refs[middle:]):
-        yield from _divide(bench, half, bench.noise(half), small)
+    groups: Iterable[_Group], small: float, goes_on: Callable[[], bool]
+) -> dict[Ref, float]:
+    """Find the noisy ones by halving: what little a quiet group makes is shared out evenly.
+
+    The noisiest comes next, so that most is known when time is up.
+    """
+    count = itertools.count()
+    alone: dict[Ref, float] = {}
+    heap = [(-group.noise, next(count), group) for group in groups]
+    heapq.heapify(heap)
+    while heap:
+        _, _, group = heapq.heappop(heap)
+        if len(group.refs) > 1 and group.noise > small and goes_on():
+            for half in group.halves():
+                heapq.heappush(heap, (-half.noise, next(count), half))
+        else:
+            alone |= dict.fromkeys(group.refs, group.noise / max(len(group.refs), 1))
+    return alone
 
 
 def _decisive(output: ir.Value) -> Iterator[tuple[str, int | None]]:
@@ -129,7 +164,12 @@ def _decisive(output: ir.Value) -> Iterator[tuple[str, int | None]]:
 
 
 class _Bench:
-    """Runs the switched model and compares it with itself, all roundings off."""
+    """Runs the switched model and compares it with itself, all roundings off.
+
+    Attributes:
+        refs: What can be switched.
+        samples: Those that it runs on: of slow models fewer than were given.
+    """
 
     def __init__(
         self,
@@ -142,14 +182,20 @@ class _Bench:
         self.refs = tuple(switched.switches)
         self._session = session
         self._switched = switched
-        self._samples = samples
-        self._exact = [self._run(sample, ()) for sample in samples]
+        self._exact: list[dict[str, Array]] = []
+        start = time.perf_counter()
+        for sample in samples:
+            spent = time.perf_counter() - start
+            if self._exact and _LEAST_NOISES * (spent + spent / len(self._exact)) > _SECONDS:
+                break
+            self._exact.append(self._run(sample, ()))
+        self.samples = samples[: len(self._exact)]
 
     def noise(self, on: Iterable[Ref]) -> float:
         """Mean over the samples of the noise of the worst output."""
         chosen = tuple(on)
         found = []
-        for sample, exact in zip(self._samples, self._exact, strict=True):
+        for sample, exact in zip(self.samples, self._exact, strict=True):
             got = self._run(sample, chosen)
             ratios = [_noise(exact[name], got[name], self._axes.get(name)) for name in exact]
             found.append(max(ratios, default=0.0))

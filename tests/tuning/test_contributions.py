@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from test_default import chain, workshop
 
+from edgeq.runtime.session import Session
 from edgeq.tuning.candidate import Choice
 from edgeq.tuning.contributions import (
     Contributions,
     _decisive,
     _divide,
+    _Group,
     _noise,
     measure_contributions,
 )
@@ -40,16 +42,58 @@ def test_together_is_the_noise_of_the_quantized_model():
     assert 10 ** (-built.sqnr_db / 10) == pytest.approx(found.together, rel=0.2)
 
 
-class Silent:
-    """A bench where no rounding makes any noise."""
+class Bench:
+    """A bench where each rounding makes a noise that is known."""
+
+    def __init__(self, noises):
+        self._noises = noises
+        self.measured = []
 
     def noise(self, on):
-        raise AssertionError("there is nothing to look for")
+        self.measured.append("".join(on))
+        return float(sum(self._noises[ref] for ref in on))
+
+
+def divided(noises, small=0.0, most=100):
+    bench = Bench(noises)
+    whole = _Group(bench, tuple(noises), float(sum(noises.values())))
+    return _divide([whole], small, lambda: len(bench.measured) < most), bench.measured
 
 
 @pytest.mark.parametrize("refs", [(), ("a", "b")])
 def test_no_noise_is_not_looked_for(refs):
-    assert dict(_divide(Silent(), refs, 0.0, 0.0)) == dict.fromkeys(refs, 0.0)
+    noises = dict.fromkeys(refs, 0.0)
+    assert divided(noises) == (noises, [])
+
+
+def test_noisy_roundings_are_told_apart_and_quiet_ones_are_not():
+    noises = {"a": 0.1, "b": 0.1, "c": 8.0, "d": 1.0}
+    assert divided(noises, small=0.5) == (noises, ["ab", "cd", "c", "d"])
+    uneven = {**noises, "a": 0.0, "b": 0.2}
+    assert divided(uneven, small=0.5)[0] == noises
+
+
+def test_the_noisiest_are_told_apart_first_as_long_as_there_is_time():
+    noises = {"a": 1.0, "b": 2.0, "c": 8.0, "d": 4.0}
+    found, measured = divided(noises, most=4)
+    assert measured == ["ab", "cd", "c", "d"]
+    assert found == {**noises, "a": 1.5, "b": 1.5}
+
+
+def test_of_a_slow_model_fewer_samples_are_run(monkeypatch):
+    model = chain(outlier=2000.0)
+    monkeypatch.setattr("edgeq.tuning.contributions._SECONDS", 0.0)
+    samples, fed = graphs.feeds(model, 3), []
+    run = Session.run
+    monkeypatch.setattr(
+        Session, "run", lambda self, sample, *more: fed.append(sample) or run(self, sample, *more)
+    )
+    shop = workshop(model, samples)
+    built = shop.build(Choice(("minmax",)))
+    fed.clear()
+    found = measure_contributions(built.floats.model, built.adjusted, built.plan, samples)
+    assert {each["x"].tobytes() for each in fed} == {samples[0]["x"].tobytes()}
+    assert found.together == pytest.approx(sum(found.alone.values()))
 
 
 def test_an_output_that_is_a_sequence_makes_no_noise():
