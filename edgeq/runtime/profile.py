@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from edgeq.runtime.kernels import original_name
+from edgeq.runtime.latency import is_enough
 from edgeq.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def profiles(
             for number, model in enumerate(models)
         ]
         rounds, start = 0, time.perf_counter()
-        while rounds < least or (rounds < most and time.perf_counter() - start < _SECONDS):
+        while rounds < most:
+            if is_enough(rounds, time.perf_counter() - start, least, _SECONDS):
+                break
             for session in sessions:
                 session.run(samples[rounds % len(samples)])
             rounds += 1

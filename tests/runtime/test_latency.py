@@ -63,7 +63,7 @@ def test_both_run_the_same_sample_in_a_round_and_all_samples_in_turn(clock):
 
 def test_rounds_end_with_the_time_but_not_before_the_fewest(clock):
     assert compared(clock, seconds=3.1)[0].rounds == 11
-    assert compared(clock, seconds=0.0)[0].rounds == 5
+    assert compared(clock, seconds=0.5)[0].rounds == 5
     assert compared(clock, seconds=1e9)[0].rounds == 50
 
 
@@ -79,3 +79,9 @@ def test_a_disturbed_round_moves_neither_median_nor_speedup(clock):
     )
     assert found.speedup == pytest.approx(2.0)
     assert np.isclose(found.fp32.median_ms, 200)
+
+
+def test_runs_that_last_long_are_repeated_less(clock):
+    long, _ = compared(clock, slow=4.0, quick=2.0, min_rounds=9, seconds=1.5)
+    short, _ = compared(clock, min_rounds=9, seconds=1.5)
+    assert (long.rounds, short.rounds) == (3, 9)
