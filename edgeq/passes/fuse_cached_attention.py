@@ -7,10 +7,10 @@ that share it, and knows caches of integers. The graph fused here is the one tha
 
 with keys and values that are ``Concat(input, new)``, an output of the model, and maybe each head
 repeated. The mask is handed over as it is (``attention_bias``, ``causal = 0``), so that nothing has
-to be known about it; rotations of queries and keys stay in front. onnxruntime's own optimizer
-(onnxruntime.transformers 1.31) leaves such a graph alone, whichever of its model types it is told:
-tried on the decoder of the tests. The pass is in no pipeline: the kernel takes several new tokens
-behind a filled cache for a batch of 1 only (onnxruntime 1.31,
+to be known about it; rotations of queries and keys stay in front (:mod:`fuse_rotary`).
+onnxruntime's own optimizer (onnxruntime.transformers 1.31) leaves such a graph alone, whichever of
+its model types it is told: tried on the decoder of the tests. The pass is in no pipeline: the
+kernel takes several new tokens behind a filled cache for a batch of 1 only (onnxruntime 1.31,
 contrib_ops/cpu/bert/group_query_attention_helper.h), which the graph does not mind.
 """
 
@@ -228,7 +228,7 @@ def _rewrite(
     found: _Attention, names: Names, lengths: dict[object, tuple[ir.Value, ir.Value]]
 ) -> None:
     anchor, keys, values = found.product, found.keys, found.values
-    build = _Builder(anchor, names)
+    build = Builder(anchor, names)
     width = (found.query_heads, keys.channels)
     last, total = _lengths(keys, build, lengths)
     node = ir.node(
@@ -257,7 +257,7 @@ def _rewrite(
 
 
 def _lengths(
-    cache: _Cache, build: _Builder, known: dict[object, tuple[ir.Value, ir.Value]]
+    cache: _Cache, build: Builder, known: dict[object, tuple[ir.Value, ir.Value]]
 ) -> tuple[ir.Value, ir.Value]:
     """The place of the last token in each row, int32 [batch], and the number of all tokens.
 
@@ -280,7 +280,7 @@ def _lengths(
 
 
 @dataclass(frozen=True, slots=True)
-class _Builder:
+class Builder:
     """Adds nodes in front of one."""
 
     anchor: ir.Node
