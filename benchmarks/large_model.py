@@ -127,7 +127,7 @@ MOMENTS = (
     Moment("begins", 0.02),
     Moment("quantizes", 0.3),
     Moment("quantizes", 0.6),
-    Moment("runs the result", 0.9),
+    Moment("runs the result", 0.75),
     Moment("writes", None),
 )
 
