@@ -36,6 +36,9 @@ COMFORT_DB = FAR_OFF_DB
 
 _GAIN_DB = 0.5
 
+_DOUBT_DB = 1.0
+"""What the samples that candidates are measured on tell two of them apart by, about."""
+
 _SAMPLES = 4
 _ATTEMPTS = 6
 """Candidates that are built: freed noise may show late, when a few samples decide."""
@@ -153,8 +156,10 @@ def leave_float(
     if light is not start:
         coupled = replace(found.choice, steps=start.choice.steps)
         again = workshop.build(coupled, like=start)
-        # Not by all samples: coupled steps have learned from the others.
-        best = max((found, again), key=lambda each: each.typical_db)
+        # Not by all samples: coupled steps have learned from the others. What learns most gains
+        # most in the end, when it may learn from all.
+        doubt_db = _DOUBT_DB if coupled.is_coupled else 0.0
+        best = again if again.typical_db > found.typical_db - doubt_db else found
         if best.typical_db < start.typical_db + _GAIN_DB:
             return Fallback(start, _note(start, start))
     return Fallback(best, _note(start, best))
@@ -180,8 +185,8 @@ def _aims(goal_db: float) -> tuple[_Aim, ...]:
     """What is aimed at, the most urgent first: fit for use, bearable, close."""
     return (
         _Aim(min(goal_db, RESCUE_DB), RESCUE_SHARE, 0.0),
-        _Aim(min(goal_db, COMFORT_DB), FLOAT_SHARE, 1.0),
-        _Aim(goal_db, FLOAT_SHARE, 3.0),
+        _Aim(min(goal_db, COMFORT_DB), FLOAT_SHARE, 4.0),
+        _Aim(goal_db, FLOAT_SHARE, 10.0),
     )
 
 
