@@ -149,7 +149,7 @@ def leave_float(
     """
     light = lightly_coupled(workshop, start)
     start_db, light_db = (workshop.confirm(each).sure_db for each in (start, light))
-    found = _climb(workshop, light, prices, goal_db - max(start_db - light_db, 0.0))
+    found = _Climb(workshop, light, prices).to(goal_db - max(start_db - light_db, 0.0))
     if found is light:
         return Fallback(start, _note(start, start))
     best = found
@@ -163,6 +163,23 @@ def leave_float(
         if best.typical_db < start.typical_db + _GAIN_DB:
             return Fallback(start, _note(start, start))
     return Fallback(best, _note(start, best))
+
+
+def ranged_again(workshop: Workshop, found: Candidate) -> Candidate:
+    """The candidate with other ranges, where those are closer now that its worst layers are float.
+
+    One layer that needs its outliers cut off may have decided for all.
+    """
+    names = workshop.calibrators
+    choices = dict.fromkeys([names, *((name,) for name in names)])
+    others = [
+        workshop.build(replace(found.choice, calibrators=names), like=found)
+        for names in choices
+        if names != found.choice.calibrators
+    ]
+    best = max(others, key=lambda other: other.typical_db, default=found)
+    reached, before = (workshop.confirm(each).typical_db for each in (best, found))
+    return best if reached > before + _GAIN_DB else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,43 +222,71 @@ class _Rungs:
     further: tuple[Standing, ...]
 
 
-def _climb(
-    workshop: Workshop,
-    start: Candidate,
-    prices: Mapping[str, float],
-    goal_db: float,
-) -> Candidate:
-    """The candidate that gained most for its price; the one given if none did.
+class _Climb:
+    """Leaves ever more of a candidate float.
 
     How far off a candidate is, is judged over all samples; which of two is closer, in a typical
     one, as few samples tell little of those that tip over. Once what makes most of the noise is
     gone, what made little of it before is looked at closely.
+
+    Args:
+        workshop: Builds and measures.
+        start: What is begun with.
+        prices: What each node holds of the model.
     """
-    seen = workshop.confirm(start)
-    most = RESCUE_SHARE if seen.sure_db < RESCUE_DB else FLOAT_SHARE
 
-    def rungs_from(candidate: Candidate, paid: float) -> _Rungs:
-        moves = moves_of(workshop, candidate, prices)
-        return _Rungs(candidate, paid, tuple(moves.ladder(most - paid)))
+    def __init__(self, workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> None:
+        self._workshop, self._start, self._prices = workshop, start, prices
+        self._best, self._seen, self._paid = start, workshop.confirm(start), 0.0
+        rescued = self._seen.sure_db < RESCUE_DB
+        self._most = RESCUE_SHARE if rescued else FLOAT_SHARE
+        self._ranged = start
+        self._look_from_best()
 
-    best, paid = start, 0.0
-    rungs, standing = rungs_from(start, 0.0), Standing()
-    for _ in range(_ATTEMPTS):
-        unmet = [aim for aim in _aims(goal_db) if seen.sure_db < aim.enough_db]
-        chosen = _best_bargain(rungs, standing, seen.sure_db, unmet)
-        if chosen is None and unmet and best is not rungs.start:
-            rungs, standing = rungs_from(best, paid), Standing()
-            chosen = _best_bargain(rungs, standing, seen.sure_db, unmet)
-        if chosen is None:
-            break
-        standing, price = chosen, rungs.paid + chosen.price
+    def to(self, goal_db: float) -> Candidate:
+        """The candidate that gained most for its price; the one begun with if none did."""
+        for _ in range(_ATTEMPTS):
+            unmet = [aim for aim in _aims(goal_db) if self._seen.sure_db < aim.enough_db]
+            chosen = self._next(unmet)
+            if chosen is None:
+                break
+            self._try(chosen, unmet[0].price_db)
+        as_before = self._best.choice.calibrators == self._start.choice.calibrators
+        if as_before and self._best is not self._ranged:
+            self._best = ranged_again(self._workshop, self._best)
+        return self._best
+
+    def _look_from_best(self) -> None:
+        """Measure what leaving more of the best float would bring."""
+        moves = moves_of(self._workshop, self._best, self._prices)
+        further = tuple(moves.ladder(self._most - self._paid))
+        self._rungs, self._standing = _Rungs(self._best, self._paid, further), Standing()
+
+    def _next(self, unmet: Sequence[_Aim]) -> Standing | None:
+        """What to try next."""
+        chosen = _best_bargain(self._rungs, self._standing, self._seen.sure_db, unmet)
+        if chosen is None and unmet and self._best is not self._rungs.start:
+            self._look_from_best()
+            chosen = _best_bargain(self._rungs, self._standing, self._seen.sure_db, unmet)
+        return chosen
+
+    def _try(self, chosen: Standing, price_db: float) -> None:
+        """Build a candidate, and keep it if it gained enough for its price."""
+        workshop, rungs = self._workshop, self._rungs
+        self._standing, price = chosen, rungs.paid + chosen.price
         choice = rungs.start.choice.with_excluded(chosen.excluded, _REASON)
         attempt = workshop.build(choice, like=rungs.start)
-        reached = workshop.confirm(attempt)
-        least_db = unmet[0].price_db * (price - paid) + (_GAIN_DB if best is start else 0.0)
-        if _works(attempt) and reached.typical_db > seen.typical_db + least_db:
-            best, seen, paid = attempt, reached, price
-    return best
+        first = self._best is self._start
+        least_db = price_db * (price - self._paid) + (_GAIN_DB if first else 0.0)
+        gain_db = workshop.confirm(attempt).typical_db - self._seen.typical_db
+        if not attempt.plan.integer_nodes or gain_db <= least_db:
+            return
+        self._best, self._paid = attempt, price
+        if first:
+            self._best = self._ranged = ranged_again(workshop, attempt)
+            if self._best is not attempt:
+                self._look_from_best()
+        self._seen = workshop.confirm(self._best)
 
 
 def _best_bargain(
@@ -265,11 +310,6 @@ def _bargain(rungs: _Rungs, standing: Standing, reached_db: float, aim: _Aim) ->
     further = [r for r in rungs.further if r.freed > standing.freed and r.price <= allowed]
     best = max(further, key=profit, default=None)
     return best if best is not None and profit(best) > _GAIN_DB else None
-
-
-def _works(candidate: Candidate) -> bool:
-    """Whether anything is left in integers."""
-    return bool(candidate.plan.integer_nodes)
 
 
 def _note(start: Candidate, best: Candidate) -> str:

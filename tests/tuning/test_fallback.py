@@ -46,6 +46,7 @@ class Outcomes:
     steps_db: float = 0.0
     doubt_db: float = 0.0
     has_biases: bool = False
+    calibrators: tuple = ("minmax",)
     tried: list = field(default_factory=list)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -60,6 +61,18 @@ class Outcomes:
         gain = sum(self.gains.get(name, 0.0) for name in choice.excluded)
         gain += self.steps_db if choice.steps and not choice.excluded else 0.0
         return Built(choice, self.start_db + gain, plan(choice.excluded), self.doubt_db)
+
+
+@dataclass
+class Ranging(Outcomes):
+    """A workshop in which ranges of one calibrator are closer once layers are left float."""
+
+    closer: str = "mse"
+
+    def build(self, choice, *, like):
+        built = super().build(choice, like=like)
+        gain = 2.0 if choice.excluded and choice.calibrators == (self.closer,) else 0.0
+        return replace(built, sqnr_db=built.sqnr_db + gain)
 
 
 class Learning(Outcomes):
@@ -224,3 +237,13 @@ def test_steps_that_learn_more_are_preferred_where_they_are_hardly_behind(
     best = leave_float(shop, start, SHARES, 20.0).best
     assert set(best.choice.excluded) == {"gate"}
     assert ("round" in best.choice.steps) == taken
+
+
+def test_ranges_are_chosen_anew_once_the_worst_layers_are_float(monkeypatch):
+    gains = {"gate": 3.0, "middle": 6.0}
+    monkeypatch.setattr(fallback, "moves_of", lambda workshop, start, prices: Foreseen(gains))
+    shop = Ranging(16.0, gains, calibrators=("minmax", "mse", "entropy"))
+    best = leave_float(shop, shop.build(Choice(("minmax",)), like=None), SHARES, 20.0).best
+    assert best.choice.calibrators == ("mse",)
+    # 16 + 3 + 2 dB are enough: without other ranges another layer would have to be given up.
+    assert set(best.choice.excluded) == {"gate"}
