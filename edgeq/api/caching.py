@@ -39,6 +39,7 @@ _FUSE: Final[Pipeline] = (
     infer_shapes,
     fuse_cached_attention,
     fuse_rotary,
+    infer_shapes,
     Repeat((move_transposes, merge_transposes, merge_reshapes, remove_noops, remove_dead)),
     merge_duplicates,
     *FINALIZE,

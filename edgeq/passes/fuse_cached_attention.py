@@ -250,6 +250,9 @@ def _rewrite(
         output.type, output.shape = old.concat.outputs[0].type, old.concat.outputs[0].shape
     node.outputs[0].name = names.value(f"{anchor.name}__attended")
     node.outputs[0].type = found.query.type
+    shape = found.query.shape
+    if shape is not None:
+        node.outputs[0].shape = ir.Shape([shape[0], shape[2], width[0] * width[1]])
     edits.graph_of(anchor).insert_before(anchor, node)
     rewire.take_place(anchor.outputs[0], build.by_heads(node.outputs[0], *width))
     for output, old in zip(node.outputs[1:], (keys, values), strict=True):

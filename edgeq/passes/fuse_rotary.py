@@ -176,6 +176,10 @@ def _rewrite(
     if node is None:
         raise ValueError("a node was made that makes nothing")
     node.domain = DOMAIN
+    # onnx infers nothing of other domains, and views that cancel are told by shapes.
+    shape = found.value.shape
+    if shape is not None:
+        rotated.shape = ir.Shape([shape[0], shape[2], found.heads * found.channels])
     rewire.take_place(add.outputs[0], build.by_heads(rotated, found.heads, found.channels))
 
 
