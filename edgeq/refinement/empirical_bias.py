@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.refinement.layers import Layer
     from edgeq.types import FloatArray, Sample
 
-_COLUMNS = 4096
+_COLUMNS = 2048
 _STEPS = 4
 _DOUBT = 0.02
 """Of the columns: so many without error are added, for outputs that are cut off nearly always."""

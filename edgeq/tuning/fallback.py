@@ -150,19 +150,26 @@ def leave_float(
     light = lightly_coupled(workshop, start)
     start_db, light_db = (workshop.confirm(each).sure_db for each in (start, light))
     found = _Climb(workshop, light, prices).to(goal_db - max(start_db - light_db, 0.0))
-    if found is light:
-        return Fallback(start, _note(start, start))
-    best = found
-    if light is not start:
-        coupled = replace(found.choice, steps=start.choice.steps)
-        again = workshop.build(coupled, like=start)
-        # Not by all samples: coupled steps have learned from the others. What learns most gains
-        # most in the end, when it may learn from all.
-        doubt_db = _DOUBT_DB if coupled.is_coupled else 0.0
-        best = again if again.typical_db > found.typical_db - doubt_db else found
-        if best.typical_db < start.typical_db + _GAIN_DB:
-            return Fallback(start, _note(start, start))
+    best = start
+    if found is not light:
+        best = found if light is start else _coupled_again(workshop, start, found)
     return Fallback(best, _note(start, best))
+
+
+def _coupled_again(workshop: Workshop, start: Candidate, found: Candidate) -> Candidate:
+    """What was found, with the steps of the start where they do it good; the start if it is closer.
+
+    Steps that learn most gain most in the end, when they may learn from all samples: hence they
+    are preferred where they are hardly behind.
+    """
+    again = workshop.build(replace(found.choice, steps=start.choice.steps), like=start)
+    doubt_db = _DOUBT_DB if again.choice.is_coupled else 0.0
+    # Among samples that one of both has learned from it would win.
+    gained = again.typical_db > start.typical_db + _GAIN_DB
+    if gained and again.typical_db > found.typical_db - doubt_db:
+        return again
+    reached, before = (workshop.confirm(each).typical_db for each in (found, start))
+    return found if reached > before + _GAIN_DB else start
 
 
 def ranged_again(workshop: Workshop, found: Candidate) -> Candidate:
