@@ -148,8 +148,7 @@ def leave_float(
         goal_db: Stop when the worst output is sure of this by all samples that were kept.
     """
     light = lightly_coupled(workshop, start)
-    start_db, light_db = (workshop.confirm(each).sure_db for each in (start, light))
-    found = _Climb(workshop, light, prices).to(goal_db - max(start_db - light_db, 0.0))
+    found = _Climb(workshop, light, prices).to(goal_db)
     best = start
     if found is not light:
         best = found if light is start else _coupled_again(workshop, start, found)
@@ -209,8 +208,8 @@ def _aims(goal_db: float) -> tuple[_Aim, ...]:
     """What is aimed at, the most urgent first: fit for use, bearable, close."""
     return (
         _Aim(min(goal_db, RESCUE_DB), RESCUE_SHARE, 0.0),
-        _Aim(min(goal_db, COMFORT_DB), FLOAT_SHARE, 4.0),
-        _Aim(goal_db, FLOAT_SHARE, 10.0),
+        _Aim(min(goal_db, COMFORT_DB), FLOAT_SHARE, 2.0),
+        _Aim(goal_db, FLOAT_SHARE, 5.0),
     )
 
 
