@@ -15,6 +15,7 @@ from edgeq.recipe import Recipe, recipe_text
 from edgeq.refinement.steps import STEPS
 from edgeq.runtime.session import Session
 from edgeq.tuning import default
+from edgeq.tuning.speed import Hastened
 from edgeq.tuning.workshop import Workshop
 
 LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
@@ -132,26 +133,66 @@ def test_the_recipe_makes_the_same_model_without_searching():
     assert again.report.budget is None
 
 
-@pytest.mark.parametrize("steps", [("equalize", "round"), ("bias",), ("bias-measured",)])
-def test_a_saved_recipe_makes_the_same_bits(monkeypatch, steps, tmp_path):
-    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
-    monkeypatch.setattr(default, "_comparable", lambda one, other: (0.0, 1.0))
-    others = {step.name for step in STEPS} - set(steps)
-    model = graphs.build(
+def unlike():
+    """A model of three layers, one with channels of very different sizes."""
+    return graphs.build(
         LAYERS.replace("w0)", "w0, add)"),
         **{f"w{seed}": graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in range(3)},
         add=np.geomspace(1, 1000, 8).astype(np.float32),
     )
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Every step that is tried is kept."""
+    monkeypatch.setattr(default, "ENOUGH_DB", 200.0)
+    monkeypatch.setattr(default, "_comparable", lambda one, other: (0.0, 1.0))
+
+
+def require_same_bits(one, other):
+    first, second = (ir.to_proto(each.model) for each in (one, other))
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+        deterministic=True
+    )
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("steps", [("equalize", "round"), ("bias",), ("bias-measured",)])
+def test_a_saved_recipe_makes_the_same_bits(steps, tmp_path):
+    others = {step.name for step in STEPS} - set(steps)
+    model = unlike()
     data = graphs.feeds(model, 80)
     found = edgeq.quantize(model, data, seed=3, threads=1, skip_steps=tuple(others))
     assert set(found.recipe.steps) == set(steps)
     path = tmp_path / "recipe.toml"
     path.write_text(recipe_text(found.recipe))
-    again = edgeq.quantize(model, data, recipe=path, threads=1)
-    first, second = (ir.to_proto(each.model) for each in (found, again))
-    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
-        deterministic=True
-    )
+    require_same_bits(found, edgeq.quantize(model, data, recipe=path, threads=1))
+
+
+@pytest.mark.usefixtures("eager")
+def test_steps_learn_behind_what_is_left_float_for_speed(monkeypatch):
+    """What made up for errors of a layer that is float in the end would be an error itself."""
+    learned = []
+
+    def placed(workshop, start, prices, options):
+        first = min(start.plan.integer_nodes)
+        choice = replace(start.choice, float_for_speed={first: "it is faster"})
+        return Hastened(workshop.build(choice, like=start, same_weights=True))
+
+    def again(workshop, candidate):
+        learned.append(set(candidate.choice.float_for_speed))
+        return learn_again(workshop, candidate)
+
+    learn_again = Workshop.learned_again
+    monkeypatch.setattr("edgeq.api.quantizing.hastened_as_asked", placed)
+    monkeypatch.setattr(Workshop, "learned_again", again)
+    model = unlike()
+    data = graphs.feeds(model, 80)
+    skipped = tuple({step.name for step in STEPS} - {"round"})
+    found = edgeq.quantize(model, data, seed=3, threads=1, skip_steps=skipped)
+    assert learned == [set(found.recipe.float_for_speed)]
+    assert learned[0]
+    require_same_bits(found, edgeq.quantize(model, data, recipe=found.recipe, threads=1))
 
 
 def test_the_seed_of_a_recipe_is_not_ignored_beside_a_table():
