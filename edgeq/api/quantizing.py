@@ -321,7 +321,7 @@ def _within_budget(
     return keep_budget(
         workshop,
         start,
-        lambda: closer(workshop, start, arithmetic),
+        lambda light: closer(workshop, light, arithmetic),
         lambda: time_shares(start.floats.model, few, options.threads),
         lambda candidate: evaluation.score(workshop.open(candidate.model)),
         holds,

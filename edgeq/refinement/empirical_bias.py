@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from edgeq.types import FloatArray, Sample
 
 _COLUMNS = 2048
+_SAMPLES = 16
+"""Means need no more: all else that learns takes what it can get."""
+
 _STEPS = 4
 _DOUBT = 0.02
 """Of the columns: so many without error are added, for outputs that are cut off nearly always."""
@@ -51,13 +54,14 @@ def correct_biases_empirically(
         base: The float model whose weights are quantized: ``prepared``, or what other steps made of
             it without changing nodes and names of values.
         plan: The numbers; they stay as they are.
-        samples: What both models run on.
+        samples: What both models run on; some of them where there are many.
         threads: Threads of onnxruntime.
 
     Returns:
         A copy of ``base`` with new biases.
     """
-    walk = Walk(base, plan, samples, prepared=prepared, threads=threads)
+    few = samples[:: -(-len(samples) // _SAMPLES)] if samples else samples
+    walk = Walk(base, plan, few, prepared=prepared, threads=threads)
     for visit in walk.visits():
         layer = visit.layer
         if layer.bias is not None:

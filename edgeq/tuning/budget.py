@@ -70,7 +70,7 @@ class BudgetSearch:
 def keep_budget(
     workshop: Workshop,
     start: Candidate,
-    closer: Callable[[], Candidate],
+    closer: Callable[[Candidate], Candidate],
     prices: Callable[[], Mapping[str, float]],
     evaluate: Callable[[Candidate], Score],
     holds: Callable[[Candidate, Score], bool],
@@ -83,8 +83,9 @@ def keep_budget(
     Args:
         workshop: Builds candidates.
         start: All in integers, with the steps that help.
-        closer: What leaves as much float as a run without a budget does; ``start`` if that is
-            nothing. Asked for once there is a need to, as are ``prices``.
+        closer: What leaves as much of it float, its steps taken lightly, as a run without a budget
+            does; it itself if that is nothing. Asked for once there is a need to, as are
+            ``prices``.
         prices: What leaving each node float costs, as a share of the whole.
         evaluate: Runs a candidate over the evaluation data.
         holds: Whether a candidate with such a score is within the budget.
@@ -94,7 +95,8 @@ def keep_budget(
     """
     search = _Search(workshop, start, evaluate, holds, limits, allowed, progress)
     if not search.tries(start, 0.0) and search.may_go_on():
-        search.look(closer(), prices())
+        light = lightly_coupled(workshop, start)
+        search.look(light, closer(light), prices())
     return search.result()
 
 
@@ -158,36 +160,47 @@ class _Search:
         self.progress(len(self.trials), self.limits.trials)
         return met
 
-    def look(self, closer: Candidate, prices: Mapping[str, float]) -> None:
-        """Find what holds: less than ``closer`` leaves float where that does, else more."""
-        ladder = self._ladder(self.start, prices)
-        rungs = rungs_of(self.workshop, ladder.start, ladder.moves)
-        if closer is self.start:
+    def look(self, light: Candidate, found: Candidate, prices: Mapping[str, float]) -> None:
+        """Find what holds: less than ``found`` leaves float where that does, else more.
+
+        Args:
+            light: The start, its steps taken lightly.
+            found: What more of it a run without a budget leaves float; it itself if nothing.
+            prices: What leaving each node float costs.
+        """
+        ladder = self._ladder(light, prices)
+        rungs = rungs_of(self.workshop, light, ladder.moves)
+        if found is light:
             holding = self.climb(ladder, rungs, self.trials[0].score)
         else:
-            before = self.start.choice.excluded
-            standing = ladder.moves.standing(
-                [name for name in closer.choice.excluded if name not in before]
-            )
-            if self.tries(closer, standing.price):
-                less = [rung for rung in rungs if rung.price < standing.price]
-                holding = self.climb(ladder, less, self.trials[0].score) or standing
+            before = light.choice.excluded
+            usual = ladder.moves.standing([n for n in found.choice.excluded if n not in before])
+            if self.tries_usual(found, usual.price):
+                less = [rung for rung in rungs if rung.price < usual.price]
+                holding = self.climb(ladder, less, self.trials[0].score) or usual
             else:
-                ladder = self._ladder(closer, prices, standing.price)
-                rungs = rungs_of(self.workshop, ladder.start, ladder.moves)
+                ladder = self._ladder(found, prices, usual.price)
+                rungs = rungs_of(self.workshop, found, ladder.moves)
                 holding = self.climb(ladder, rungs, self.trials[-1].score)
         if holding is not None:
             self.put_back(ladder, holding, prices)
 
     def _ladder(self, start: Candidate, prices: Mapping[str, float], paid: float = 0.0) -> _Ladder:
-        light = lightly_coupled(self.workshop, start)
-        return _Ladder(light, moves_of(self.workshop, light, prices), paid)
+        return _Ladder(start, moves_of(self.workshop, start, prices), paid)
+
+    def tries_usual(self, found: Candidate, price: float) -> bool:
+        """Whether the budget holds with what a run without one leaves float."""
+        begun = self.seconds()
+        choice = replace(found.choice, steps=self.start.choice.steps)
+        candidate = self.workshop.build(choice, like=self.start, from_all=True)
+        return self.tries(candidate, price, begun)
 
     def tries_rung(self, ladder: _Ladder, rung: Standing) -> bool:
         """Whether the budget holds with the nodes of a rung left float."""
         begun = self.seconds()
         choice = ladder.start.choice.with_excluded(rung.excluded, _REASON)
-        candidate = self.workshop.build(choice, like=ladder.start)
+        # Nothing is judged by the samples of calibration any more: all may be learned from.
+        candidate = self.workshop.build(choice, like=ladder.start, from_all=True)
         return self.tries(candidate, ladder.paid + rung.price, begun)
 
     def climb(self, ladder: _Ladder, rungs: Sequence[Standing], score: Score) -> Standing | None:

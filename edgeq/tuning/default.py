@@ -20,7 +20,7 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
-from edgeq.tuning.fallback import COMFORT_DB, held, leave_float, lightly_coupled
+from edgeq.tuning.fallback import COMFORT_DB, held, leave_float
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
 from edgeq.validation.trials import StepTrial
 
@@ -138,21 +138,15 @@ def learn_again(workshop: Workshop, settled: Candidate) -> Learned:
     return Learned(final, () if final is settled else (_again(workshop, settled),))
 
 
-def closer(workshop: Workshop, start: Candidate, prices: Mapping[str, float]) -> Candidate:
+def closer(workshop: Workshop, light: Candidate, prices: Mapping[str, float]) -> Candidate:
     """A candidate with as much left float as a search with fallback leaves; it itself if nothing.
 
     Args:
         workshop: Builds and measures.
-        start: What a search without fallback ended with.
+        light: What a search without fallback ended with, its steps taken lightly.
         prices: Share of the arithmetic per compute node.
     """
-    # What learned from all samples cannot be compared on some of them.
-    light = lightly_coupled(workshop, start)
-    found = leave_float(workshop, light, held(start.floats.model, prices), GOAL_DB).best
-    if found is light:
-        return start
-    choice = replace(found.choice, steps=start.choice.steps)
-    return workshop.build(choice, like=start, from_all=True)
+    return leave_float(workshop, light, held(light.floats.model, prices), GOAL_DB).best
 
 
 def _again(workshop: Workshop, judged: Candidate) -> str:

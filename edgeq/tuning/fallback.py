@@ -102,15 +102,16 @@ def rungs_of(
 
 def moves_of(workshop: Workshop, candidate: Candidate, prices: Mapping[str, float]) -> Moves:
     """What leaving nodes of a candidate float would bring: measured one by one, uncoupled."""
-    plain = uncoupled(workshop, candidate)
-    few = workshop.samples[:_SAMPLES]
-    contributions = measure_contributions(
-        plain.floats.model, plain.adjusted, plain.plan, few, threads=workshop.threads
-    )
+    if candidate not in workshop.contributions:
+        plain = uncoupled(workshop, candidate)
+        few = workshop.samples[:_SAMPLES]
+        workshop.contributions[candidate] = measure_contributions(
+            plain.floats.model, plain.adjusted, plain.plan, few, threads=workshop.threads
+        )
     return Moves(
-        plain.floats.model,
-        lambda further: workshop.annotations(plain, further),
-        contributions,
+        candidate.floats.model,
+        lambda further: workshop.annotations(candidate, further),
+        workshop.contributions[candidate],
         prices,
     )
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgeq.runtime.paired import Comparison
     from edgeq.targets import TargetProfile
     from edgeq.tuning.candidate import Choice, FloatModel
+    from edgeq.tuning.contributions import Contributions
     from edgeq.types import Sample
 
 
@@ -60,6 +61,9 @@ class Workshop:
         further: What steps learn from beside ``learning`` once everything is decided: samples that
             were measured on until then.
         threads: Threads of the sessions.
+
+    Attributes:
+        contributions: What each rounding of candidates costs, as far as it has been measured.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Workshop:
         self._last_rounded: tuple[tuple[Choice, int], ir.Model] | None = None
         self._measured: WeakKeyDictionary[Candidate, Comparison] = WeakKeyDictionary()
         self._confirmed: WeakKeyDictionary[Candidate, Candidate] = WeakKeyDictionary()
+        self.contributions: WeakKeyDictionary[Candidate, Contributions] = WeakKeyDictionary()
 
     def build(
         self,

@@ -39,7 +39,7 @@ class Shop:
     def __init__(self):
         self.built = []
 
-    def build(self, choice, *, like):
+    def build(self, choice, *, like, from_all):
         self.built.append(tuple(choice.excluded))
         return Built(choice)
 
@@ -91,7 +91,7 @@ def searched(monkeypatch):
         start = Built(Choice(("minmax",)))
         closer = Built(start.choice.with_excluded(usual, "")) if usual else start
         return keep_budget(
-            Shop(), start, lambda: closer, prices, score, lambda _, s: s.drop <= allowed,
+            Shop(), start, lambda light: closer, prices, score, lambda _, s: s.drop <= allowed,
             Limits(**limits), lambda fp32: allowed,
         )  # fmt: skip
 
