@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from edgeq.types import FloatArray, IntArray
 
 
+_LOST = np.float32(1e-5)
+"""Of a sum of squares in float32: what rounding may have done to it."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Moments:
     """Sums over columns x of the float model and y of the quantized one.
@@ -73,9 +77,13 @@ class Moments:
     def centred(self) -> Moments:
         """The same about the means, for a layer whose bias takes up whatever they leave."""
         mean = self.found / self.count
+        square = self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32)
+        # What little varies about a large mean is lost in the sum, and may come out negative.
+        diagonal = np.einsum("gnn->gn", square)
+        diagonal += _LOST * np.einsum("gnn->gn", self.square)
         return replace(
             self,
-            square=self.square - (self.found[:, :, None] * mean[:, None, :]).astype(np.float32),
+            square=square,
             pull=self.pull - (self.away[:, :, None] * mean[:, None, :]).astype(np.float32),
             floor=self.floor - self.away**2 / self.count,
         )

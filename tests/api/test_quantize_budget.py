@@ -1,5 +1,6 @@
 """A budget, a metric without labels, and a recipe that does it again."""
 
+import re
 from dataclasses import replace
 
 import graphs
@@ -29,13 +30,17 @@ LAYERS = """n (float[1,8,6,6] x) => (float[1,8] z) {
 }"""
 
 
-def hard(first_name="first"):
+def hard(first_name="first", *, biases=False):
     """Channels that differ 3000 times in range between two layers: int8 loses the small ones."""
     text = LAYERS.replace("[first]", f"[{first_name}]")
     first, second, third = (graphs.numbers(seed, 8, 8, 1, 1, scale=0.3) for seed in (0, 1, 2))
     first[0] *= 3000.0
     second[:, 0] /= 3000.0
-    return graphs.build(text, w0=first, w1=second, w2=third)
+    added = {}
+    if biases:
+        text = re.sub(r"w(\d)\)", r"w\1, b\1)", text)
+        added = {f"b{seed}": graphs.numbers(seed + 9, 8) for seed in range(3)}
+    return graphs.build(text, w0=first, w1=second, w2=third, **added)
 
 
 def run(model, **options):
@@ -122,13 +127,23 @@ def test_data_that_is_read_once_serves_every_trial():
     assert len(result.report.budget.trials) > 1
 
 
-def test_the_recipe_makes_the_same_model_without_searching():
-    model = hard()
-    found = run(model, max_drop="1%", metric="signal", recipe=PLAIN)
+@pytest.mark.parametrize(
+    ("biases", "skipped", "steps"),
+    [
+        (False, (), ()),
+        (True, (), ("round",)),
+        (True, ("round", "round-weights"), ("bias-measured",)),
+    ],
+)
+def test_the_recipe_makes_the_same_model_without_searching(biases, skipped, steps):
+    model = hard(biases=biases)
+    plain = replace(PLAIN, skip_steps=(*PLAIN.skip_steps, *skipped))
+    found = run(model, max_drop="1%", metric="signal", recipe=plain)
     again = run(model, metric="signal", recipe=found.recipe)
     sample = graphs.feeds(model, 1)[0]
     first, second = (Session(each.model).run(sample)["z"] for each in (found, again))
     np.testing.assert_array_equal(first, second)
+    assert found.recipe.steps == steps
     assert again.report.steps == ()
     assert again.report.budget is None
 

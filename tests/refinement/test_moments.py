@@ -87,3 +87,12 @@ def test_few_columns_are_believed_less():
     np.testing.assert_allclose(
         np.einsum("gnn->gn", shrunk), np.einsum("gnn->gn", moments.square), rtol=1e-6
     )
+
+
+def test_what_hardly_varies_about_a_large_mean_leaves_no_negative_squares():
+    """A channel of 3000 beside others of 1: float32 sums of its squares are off by more than 1."""
+    inputs = np.random.default_rng(0).normal(size=(1, 6, 5000)).astype(np.float32)
+    inputs[:, 0] = inputs[:, 0] * 1e-3 + 3000
+    matrix = np.ones((1, 2, 6), np.float32)
+    centred = Moments.over(matrix, [(inputs, inputs)]).centred()
+    assert np.linalg.eigvalsh(centred.square.astype(np.float64)).min() > 0
