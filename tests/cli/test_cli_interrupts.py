@@ -1,5 +1,6 @@
 """An interruption is heeded wherever it falls."""
 
+import signal
 import sys
 import threading
 
@@ -19,6 +20,15 @@ class Closing:
         raise self.error
 
 
+@pytest.fixture
+def listening():
+    """Tests that run in the background may have been told to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_one_that_falls_into_a_destructor_comes_once_more():
     def work():
         with Heeded():
