@@ -156,7 +156,7 @@ class Walk:
         verdict = judge(DEFAULT if report.samples else Thresholds(), report.outputs)
         reasons = [*report.verdict.failures, *verdict.failures]
         drop, relative = parse_drop(self._subject.max_drop)
-        allowed = drop * abs(score.fp32) if relative else drop
+        allowed = Thresholds(max_drop=drop, relative_drop=relative).allowed_drop(score.fp32)
         if not score.drop <= allowed:
             reasons.append(f"{score.name} is worse by {score.drop:.4g}, {allowed:.4g} allowed")
         return Climbed(

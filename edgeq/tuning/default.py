@@ -20,7 +20,7 @@ from edgeq.graph.walk import node_name, nodes
 from edgeq.metrics.fidelity import CLOSE_DB, MAX_DB
 from edgeq.refinement.steps import BIAS, STEPS, Stage
 from edgeq.tuning.candidate import Candidate, Choice
-from edgeq.tuning.fallback import COMFORT_DB, held, leave_float
+from edgeq.tuning.fallback import COMFORT_DB, DOUBT_DB, held, leave_float
 from edgeq.tuning.settle_pairs import first_form, settle_pairs
 from edgeq.validation.trials import StepTrial
 
@@ -41,9 +41,6 @@ NOTICEABLE_DB = 0.3
 """Differences below this are noise of the few samples that candidates are measured on."""
 
 _FINALISTS = 3
-_DOUBT_DB = 1.0
-"""Candidates that are further behind than this are not the closest on all samples either."""
-
 _TOLD = "the recipe leaves it float"
 
 
@@ -279,7 +276,7 @@ def _closest(workshop: Workshop, candidates: Sequence[Candidate]) -> Candidate:
     It comes back as it was built: what it will be compared with is not measured on all of them.
     """
     ranked = sorted(candidates, key=lambda candidate: -_rank_db(candidate))[:_FINALISTS]
-    near_db = ranked[0].typical_db - _DOUBT_DB
+    near_db = ranked[0].typical_db - DOUBT_DB
     finalists = [c for c in candidates if c in ranked and c.typical_db >= near_db]
     if len(finalists) == 1:
         return finalists[0]

@@ -36,7 +36,7 @@ COMFORT_DB = FAR_OFF_DB
 
 _GAIN_DB = 0.5
 
-_DOUBT_DB = 1.0
+DOUBT_DB = 1.0
 """What the samples that candidates are measured on tell two of them apart by, about."""
 
 _SAMPLES = 4
@@ -74,11 +74,12 @@ def lightly_coupled(workshop: Workshop, candidate: Candidate) -> Candidate:
     Without any, a layer left float can do harm: mean errors that cancelled each other out no longer
     do (PP-OCRv4's recognizer: 37 to 13 dB by one convolution, and 41 dB with this step).
     """
-    plain = uncoupled(workshop, candidate)
-    skipped = BIAS_MEASURED.name in workshop.recipe.skip_steps
-    if skipped or not workshop.applies(BIAS_MEASURED, plain):
-        return plain
-    return _with_steps_of(workshop, candidate, plain.choice.with_step(BIAS_MEASURED))
+    skipped = workshop.recipe.skip_steps
+    choice = candidate.choice.uncoupled(skipped)
+    applies = workshop.applies(BIAS_MEASURED, replace(candidate, choice=choice))
+    if applies and BIAS_MEASURED.name not in skipped:
+        choice = choice.with_step(BIAS_MEASURED)
+    return _with_steps_of(workshop, candidate, choice)
 
 
 def _with_steps_of(workshop: Workshop, candidate: Candidate, choice: Choice) -> Candidate:
@@ -163,7 +164,7 @@ def _coupled_again(workshop: Workshop, start: Candidate, found: Candidate) -> Ca
     are preferred where they are hardly behind.
     """
     again = workshop.build(replace(found.choice, steps=start.choice.steps), like=start)
-    doubt_db = _DOUBT_DB if again.choice.is_coupled else 0.0
+    doubt_db = DOUBT_DB if again.choice.is_coupled else 0.0
     # Among samples that one of both has learned from it would win.
     gained = again.typical_db > start.typical_db + _GAIN_DB
     if gained and again.typical_db > found.typical_db - doubt_db:
