@@ -6,7 +6,8 @@
 Each model is quantized in a process of its own, by edgeq with the calibration samples of the set,
 and with --peers by every method of onnxruntime's matmul_nbits_quantizer and its dynamic
 quantization under that interpreter (hqq and gptq need torch there). A model with a cache is
-quantized with the cache in floats and in integers instead, which the peer does not do. Everything
+quantized with the cache in floats and in integers instead, which the peer does not do: it does its
+default to the weights alone. Everything
 is scored in turn by `edgeq evaluate` on the held-out samples: the main metric of the set with its
 interval where that is perplexity, and the tokens read and written a second over those of fp32, both
 in turn in one process (time against fp32 for what is no language model). The peak is that of the
@@ -78,7 +79,13 @@ def _cached() -> list[Candidate]:
     return [
         Candidate("w8", ("--scheme", "w8")),
         *(Candidate(f"w8 cache {f}", ("--scheme", "w8", "--kv-cache", f)) for f in forms),
+        Candidate("w4", ("--scheme", "w4")),
+        Candidate("w4 cache float32", ("--scheme", "w4", "--kv-cache", "float32")),
     ]
+
+
+def _default_of_theirs() -> list[Candidate]:
+    return _peers([("default", 4, 32), ("default", 8, 32)])
 
 
 def _theirs() -> list[Candidate]:
@@ -86,11 +93,14 @@ def _theirs() -> list[Candidate]:
     rows += [("default", 8, 128), ("default", 2, 32), ("default+gather", 4, 32)]
     rows += [(kind, 4, size) for size in (32, 64) for kind in ("rtn", "hqq", "k_quant", "gptq")]
     rows += [("hqq", 4, 128)]
-    made = [
+    return [*_peers(rows), Candidate("onnxruntime dynamic", ("dynamic", "8", "0"), True)]
+
+
+def _peers(rows: Sequence[tuple[str, int, int]]) -> list[Candidate]:
+    return [
         Candidate(f"onnxruntime {kind} {bits} bits {block}", (kind, str(bits), str(block)), True)
         for kind, bits, block in rows
     ]
-    return [*made, Candidate("onnxruntime dynamic", ("dynamic", "8", "0"), True)]
 
 
 def main() -> None:
@@ -131,9 +141,9 @@ def main() -> None:
 
 def _candidates(entry: Entry, *, peers: bool) -> list[Candidate]:
     """Those that suit a model."""
-    if cache_ports(loader.load(entry.model).model):
-        return _cached()
-    return [*_ours(), *(_theirs() if peers else [])]
+    has_cache = bool(cache_ports(loader.load(entry.model).model))
+    ours, theirs = (_cached, _default_of_theirs) if has_cache else (_ours, _theirs)
+    return [*ours(), *(theirs() if peers else [])]
 
 
 def _chosen(candidates: list[Candidate], rows: str) -> list[Candidate]:

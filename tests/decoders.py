@@ -10,11 +10,12 @@ _LAYER = """
     k{n} = MatMul(x{n}, wk{n})
     v{n} = MatMul(x{n}, wv{n})
     q4{n} = Reshape(q{n}, by_heads)
-    qt{n} = Transpose<perm = [0, 2, 1, 3]>(q4{n})
+    q_plain{n} = Transpose<perm = [0, 2, 1, 3]>(q4{n})
     k4{n} = Reshape(k{n}, by_shared)
-    kt{n} = Transpose<perm = [0, 2, 1, 3]>(k4{n})
+    k_plain{n} = Transpose<perm = [0, 2, 1, 3]>(k4{n})
     v4{n} = Reshape(v{n}, by_shared)
     vt{n} = Transpose<perm = [0, 2, 1, 3]>(v4{n})
+    {placed}
     present_key_{n} = Concat<axis = 2>(past_key_{n}, kt{n})
     present_value_{n} = Concat<axis = 2>(past_value_{n}, vt{n})
     ku{n} = Unsqueeze(present_key_{n}, two)
@@ -35,6 +36,26 @@ _LAYER = """
     x{next} = Add(x{n}, o{n})
 """
 
+_PLACED = "{x}t{n} = Identity({x}_plain{n})"
+
+_ROTATED = """
+    {x}_low{n} = Slice({x}_plain{n}, axis_0, half, last)
+    {x}_high{n} = Slice({x}_plain{n}, half, end, last)
+    {x}_minus{n} = Neg({x}_high{n})
+    {x}_swapped{n} = Concat<axis = -1>({x}_minus{n}, {x}_low{n})
+    {x}_one{n} = Mul({x}_plain{n}, cosines)
+    {x}_other{n} = Mul({x}_swapped{n}, sines)
+    {x}t{n} = Add({x}_one{n}, {x}_other{n})
+"""
+
+_ANGLES = """
+    spots = Unsqueeze(behind, axis_0)
+    cos_rows = Gather(cos, spots)
+    cosines = Unsqueeze(cos_rows, axis_1)
+    sin_rows = Gather(sin, spots)
+    sines = Unsqueeze(sin_rows, axis_1)
+"""
+
 _MASK = """
     total = Shape<start = 1, end = 2>(attention_mask)
     new = Shape<start = 1, end = 2>(input_ids)
@@ -49,14 +70,21 @@ _MASK = """
 """
 
 
-def decoder(layers=2):
-    """Tokens and a cache to logits and a longer cache; the cache stands in every layer."""
+def decoder(layers=2, *, rotated=False):
+    """Tokens and a cache to logits and a longer cache; the cache stands in every layer.
+
+    Queries and keys are rotated by their places, if told so.
+    """
     shape = f"b, {SHARED}, past, {CHANNELS}"
     longer = f"b, {SHARED}, total_length, {CHANNELS}"
     kinds = [(kind, n) for n in range(layers) for kind in ("key", "value")]
     pasts = ", ".join(f"float[{shape}] past_{kind}_{n}" for kind, n in kinds)
     presents = ", ".join(f"float[{longer}] present_{kind}_{n}" for kind, n in kinds)
-    body = "".join(_LAYER.format(n=n, next=n + 1) for n in range(layers))
+    body = _ANGLES if rotated else ""
+    for n in range(layers):
+        turn = _ROTATED if rotated else _PLACED
+        placed = "".join(turn.format(x=x, n=n) for x in "qk")
+        body += _LAYER.format(n=n, next=n + 1, placed=placed)
     text = f"""decoder (int64[b, s] input_ids, int64[b, total_length] attention_mask, {pasts})
       => (float[b, s, {WORDS}] logits, {presents}) {{
       x0 = Gather(table, input_ids) {_MASK} {body}
@@ -82,6 +110,11 @@ def _constants(layers):
         "axis_0": np.array([0], whole),
         "axis_1": np.array([1], whole),
         "front": np.array([0, 1], whole),
+        "half": np.array([CHANNELS // 2], whole),
+        "end": np.array([2**62], whole),
+        "last": np.array([-1], whole),
+        "cos": np.tile(np.cos(_angles()), (1, 2)),
+        "sin": np.tile(np.sin(_angles()), (1, 2)),
         "lowest": np.float32(-1e9),
         "nothing": np.float32(0),
     }
@@ -91,6 +124,10 @@ def _constants(layers):
         found[f"wv{n}"] = graphs.numbers(10 * n + 5, WIDTH, SHARED * CHANNELS, scale=0.14)
         found[f"wo{n}"] = graphs.numbers(10 * n + 6, HEADS * CHANNELS, WIDTH, scale=0.15)
     return found
+
+
+def _angles(places=64):
+    return np.outer(np.arange(places), 10.0 ** -np.arange(CHANNELS // 2)).astype(np.float32)
 
 
 def fed(new, old=0, batch=1, layers=2, seed=0):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from edgeq.api.measuring import compared, recorded
 from edgeq.errors import DataError, ModelError, RecipeError, UnsupportedError, nearest
 from edgeq.passes.fuse_cached_attention import fuse_cached_attention
-from edgeq.passes.fuse_rotary import fuse_rotary
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.merge_duplicates import merge_duplicates
 from edgeq.passes.merge_reshapes import merge_reshapes
@@ -38,7 +37,6 @@ SCHEMES: Final = tuple(scheme for scheme in CONVERTED_SCHEMES if scheme not in F
 _FUSE: Final[Pipeline] = (
     infer_shapes,
     fuse_cached_attention,
-    fuse_rotary,
     infer_shapes,
     Repeat((move_transposes, merge_transposes, merge_reshapes, remove_noops, remove_dead)),
     merge_duplicates,
@@ -103,7 +101,7 @@ def fused(model: ir.Model, samples: Sequence[Sample]) -> tuple[ir.Model, tuple[s
         )
     copy = model.clone()
     reports = {report.name: report for report in run_pipeline(copy, _FUSE)}
-    report, turned = reports[fuse_cached_attention.__name__], reports[fuse_rotary.__name__]
+    report = reports[fuse_cached_attention.__name__]
     if not report.changes:
         return model.clone(), report.declined
     few = list(samples[:_PROOF_SAMPLES])
@@ -120,12 +118,7 @@ def fused(model: ir.Model, samples: Sequence[Sample]) -> tuple[ir.Model, tuple[s
         f"Attention of {report.changes} layers is fused to GroupQueryAttention, whose kernel takes "
         "several new tokens behind a filled cache for a batch of 1 only"
     )
-    rotated = (
-        (f"{turned.changes} rotations of queries and keys are fused to RotaryEmbedding",)
-        if turned.changes
-        else ()
-    )
-    return copy, (told, *rotated, *report.declined, *turned.declined)
+    return copy, (told, *report.declined)
 
 
 def cache_scales(

@@ -30,7 +30,12 @@ from edgeq.calibration.sources import open_source
 from edgeq.errors import DataError, UnsupportedError
 from edgeq.graph import check, opset, saver
 from edgeq.graph.interface import Interface
-from edgeq.passes.pipelines import FINALIZE, run_pipeline
+from edgeq.passes.pipelines import (
+    FINALIZE,
+    PREPARE,
+    PREPARE_FOR_ONNXRUNTIME,
+    run_pipeline,
+)
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.caches import with_float_caches
 from edgeq.quantization.plan import NodeForm, QuantPlan
@@ -201,7 +206,8 @@ def _prepared(
     first = [] if given is None else list(given.kept[:PROOF_SAMPLES])
     minimum = max(MINIMUM_OPSETS.get(options.scheme, 0), options.minimum_opset)
     raised = opset.upgrade(loaded.model, minimum) if minimum else loaded.model
-    prepared = prepare(raised, first, skip=options.recipe.skip_passes)
+    pipeline = PREPARE if options.is_standard else PREPARE_FOR_ONNXRUNTIME
+    prepared = prepare(raised, first, pipeline=pipeline, skip=options.recipe.skip_passes)
     told = require_meant(options.recipe, loaded.model, prepared.model)
     if given is not None:
         return prepared, replace(given, notes=(*given.notes, *told))

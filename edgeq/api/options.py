@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edgeq.api.block_options import BlockChoice, resolve_blocks
 from edgeq.api.caching import require_cache_choice
 from edgeq.errors import RecipeError, nearest
-from edgeq.passes.pipelines import PREPARE, for_quantizing, names
+from edgeq.passes.pipelines import PREPARE_FOR_ONNXRUNTIME, for_quantizing, names
 from edgeq.recipe import (
     CONVERTED_SCHEMES,
     FLOAT_SCHEMES,
@@ -80,6 +80,11 @@ class Options:
     def has_budget(self) -> bool:
         """Whether a largest drop is given."""
         return self.thresholds.max_drop is not None
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the result consists of operators of the ONNX standard."""
+        return _is_standard(self.scheme, self.blocks)
 
     @property
     def minimum_opset(self) -> int:
@@ -245,7 +250,8 @@ def resolve_recipe(
         skip_steps=(*chosen.skip_steps, *skip_steps),
         float_type=float_type,
     )
-    known = (*names(PREPARE), *(name for t in TARGETS for name in names(for_quantizing(t))))
+    pipelines = (PREPARE_FOR_ONNXRUNTIME, *map(for_quantizing, TARGETS))
+    known = [name for pipeline in pipelines for name in names(pipeline)]
     for name in chosen.skip_passes:
         if name not in known:
             raise RecipeError(
@@ -277,10 +283,13 @@ def resolve_recipe(
     return chosen.with_changes(steps=taken)
 
 
+def _is_standard(scheme: str, blocks: BlockScheme | None) -> bool:
+    return scheme in FLOAT_SCHEMES or (blocks is not None and blocks.format == STANDARD)
+
+
 def require_operators(target: TargetProfile, scheme: str, blocks: BlockScheme | None) -> None:
     """Refuse to write operators of onnxruntime for a program that has none of them."""
-    standard = scheme in FLOAT_SCHEMES or (blocks is not None and blocks.format == STANDARD)
-    if not (standard or target.contrib_operators):
+    if not (_is_standard(scheme, blocks) or target.contrib_operators):
         raise RecipeError(
             f"target {target.name} has no operators of onnxruntime's own, which {scheme} consists "
             "of",

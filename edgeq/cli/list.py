@@ -219,13 +219,21 @@ def _ops() -> list[Row]:
 
 
 def _passes() -> list[Row]:
-    from edgeq.passes.pipelines import FINALIZE, PREPARE, for_quantizing, for_target
+    from edgeq.passes.pipelines import (
+        FINALIZE,
+        PREPARE,
+        PREPARE_FOR_ONNXRUNTIME,
+        for_quantizing,
+        for_target,
+    )
     from edgeq.targets import TARGETS
 
     float_ = for_target(None)
     own = [(f"optimize --target {t.name}", for_target(t)) for t in TARGETS]
     ready = [(f"quantize --target {t.name}", for_quantizing(t)) for t in TARGETS]
-    pipelines = [("optimize", float_), ("quantize", PREPARE), *own, *ready, ("all", FINALIZE)]
+    blocks = ("quantize --scheme w8", PREPARE_FOR_ONNXRUNTIME)
+    pipelines = [("optimize", float_), ("quantize", PREPARE), *own, *ready, blocks]
+    pipelines.append(("all", FINALIZE))
     rows: dict[str, Row] = {}
     for used_by, pipeline in pipelines:
         for name, summary in _described(pipeline):

@@ -29,6 +29,7 @@ from edgeq.passes.fold_pad import fold_pad
 from edgeq.passes.fold_shapes import fold_shapes
 from edgeq.passes.fold_transpose_into_layer import fold_transpose_into_layer
 from edgeq.passes.fuse_for_onnxruntime import fuse_for_onnxruntime
+from edgeq.passes.fuse_rotary import fuse_rotary
 from edgeq.passes.infer_shapes import infer_shapes
 from edgeq.passes.inline_functions import inline_functions
 from edgeq.passes.lift_constants import lift_constants
@@ -144,6 +145,16 @@ PREPARE: Pipeline = (
     split_prelu,
 )
 
+_FUSE_ROTARY: Pipeline = (
+    fuse_rotary,
+    infer_shapes,
+    Repeat((move_transposes, merge_transposes, merge_reshapes, remove_noops, remove_dead)),
+    merge_duplicates,
+)
+
+PREPARE_FOR_ONNXRUNTIME: Pipeline = (*PREPARE, *_FUSE_ROTARY)
+"""The same for a model that gets onnxruntime's own operators anyway."""
+
 FINALIZE: Pipeline = (remove_dead, sort_nodes)
 
 
@@ -161,7 +172,8 @@ def for_target(target: TargetProfile | None) -> Pipeline:
     last: Pipeline = (split_prelu,) if "PRelu" in target.slow_operators else ()
     last = (*last, *_behind_quantization(target))
     if target.contrib_operators and target.executable_here:
-        last = (*last, fuse_for_onnxruntime, merge_reshapes, fold_constants, remove_dead)
+        last = (*last, *_FUSE_ROTARY, fuse_for_onnxruntime)
+        last = (*last, merge_reshapes, fold_constants, remove_dead)
     opened = (*_OPEN, *first) if first else ()
     return (*opened, *OPTIMIZE, *last)
 

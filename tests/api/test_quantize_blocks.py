@@ -1,12 +1,13 @@
 """Weights in blocks, from Python: data or none in, a model that has been run out."""
 
+import decoders
 import graphs
 import onnx_ir as ir
 import pytest
 
 import edgeq
 from edgeq.errors import RecipeError, UnsupportedError
-from edgeq.graph import loader
+from edgeq.graph import loader, walk
 from edgeq.graph.interface import Interface
 
 
@@ -19,6 +20,16 @@ def perceptron():
         text, w=graphs.numbers(0, 64, 128, scale=0.2), v=graphs.numbers(1, 128, 48, scale=0.2),
         b=graphs.numbers(2, 48),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "fused"), [("operator", 4), ("qdq", 0)])
+def test_rotations_are_fused_where_the_runtime_has_operators_of_its_own(form, fused):
+    model = decoders.decoder(rotated=True)
+    fed = [decoders.fed(9, 3, batch=2, seed=seed) for seed in range(3)]
+    result = edgeq.quantize(model, fed, scheme="w8", weight_format=form, threads=1)
+    operators = [node.op_type for node in walk.nodes(result.model)]
+    assert operators.count("RotaryEmbedding") == fused
+    assert result.report.outputs["logits"].sqnr_db > 30
 
 
 def samples(count=8):

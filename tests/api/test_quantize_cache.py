@@ -76,6 +76,17 @@ def test_attention_alone_is_fused_with_the_interface_as_it_was():
     assert made.model.graph.inputs[2].dtype == ir.DataType.FLOAT
 
 
+def test_rotations_are_fused_with_the_attention_behind_them():
+    made = edgeq.quantize(
+        decoders.decoder(rotated=True), SAMPLES, scheme="w8", kv_cache="float32", threads=1
+    )
+    assert made.report.outputs["logits"].sqnr_db > 30
+    operators = [node.op_type for node in walk.nodes(made.model)]
+    assert operators.count("GroupQueryAttention") == 2
+    assert operators.count("RotaryEmbedding") == 4
+    assert "Neg" not in operators
+
+
 def test_four_bits_take_an_eighth():
     made = quantized("int4", validate=False)
     assert "take 32 bytes a token in place of 256" in " ".join(made.report.notes)

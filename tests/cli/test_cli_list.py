@@ -7,7 +7,14 @@ import pytest
 from edgeq.calibration import discovery
 from edgeq.errors import PluginError
 from edgeq.ops import RULES
-from edgeq.passes.pipelines import FINALIZE, PREPARE, for_quantizing, for_target, names
+from edgeq.passes.pipelines import (
+    FINALIZE,
+    PREPARE,
+    PREPARE_FOR_ONNXRUNTIME,
+    for_quantizing,
+    for_target,
+    names,
+)
 from edgeq.refinement.steps import STEPS
 from edgeq.targets import TARGETS
 from edgeq.targets.board import boards
@@ -26,6 +33,7 @@ NAMES = {
                 PREPARE,
                 *map(for_target, TARGETS),
                 *map(for_quantizing, TARGETS),
+                PREPARE_FOR_ONNXRUNTIME,
                 FINALIZE,
             )
             for name in names(pipeline)

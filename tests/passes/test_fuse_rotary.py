@@ -6,8 +6,9 @@ import pytest
 
 from edgeq.graph import check, walk
 from edgeq.passes.fuse_rotary import fuse_rotary
-from edgeq.passes.pipelines import FINALIZE, run_pipeline
+from edgeq.passes.pipelines import FINALIZE, for_target, names, run_pipeline
 from edgeq.runtime.session import Session
+from edgeq.targets import target_named
 
 HEADS, CHANNELS, PLACES = 3, 8, 32
 
@@ -114,3 +115,9 @@ def test_what_is_no_such_rotation_is_left(text, others, told):
     made, outcome = fused(net(text, **others))
     assert "RotaryEmbedding" not in operators(made)
     assert bool(outcome.declined) is told
+
+
+def test_it_is_for_targets_that_have_the_operator():
+    assert "fuse_rotary" in names(for_target(target_named("cpu")))
+    assert "fuse_rotary" not in names(for_target(target_named("tensorrt")))
+    assert "fuse_rotary" not in names(for_target(None))
