@@ -79,8 +79,8 @@ def _cached() -> list[Candidate]:
     return [
         Candidate("w8", ("--scheme", "w8")),
         *(Candidate(f"w8 cache {f}", ("--scheme", "w8", "--kv-cache", f)) for f in forms),
-        Candidate("w4", ("--scheme", "w4")),
-        Candidate("w4 cache float32", ("--scheme", "w4", "--kv-cache", "float32")),
+        Candidate("w4 32", ("--scheme", "w4")),
+        Candidate("w4 32 cache float32", ("--scheme", "w4", "--kv-cache", "float32")),
     ]
 
 
