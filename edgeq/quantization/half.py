@@ -23,6 +23,7 @@ from edgeq.graph.walk import is_op, name_of, node_name, nodes, subgraphs
 from edgeq.quantization.half_range import beyond_half
 from edgeq.quantization.half_rewrite import compute_in_half, float_scale
 from edgeq.quantization.plan import NodeDecision, NodeForm
+from edgeq.runtime.crashing import is_multiplied_across
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -130,6 +131,10 @@ def _obstacle(node: ir.Node, model: ir.Model) -> str:
             return row.reason
     if next(subgraphs(node), None) is not None:
         return "its bodies hand over float32; the nodes in them are decided one by one"
+    if is_multiplied_across(node):
+        return "onnxruntime (1.31) crashes on it in float16 in front of a product"
+    if is_op(node, "ScatterElements", "ScatterND") and _reduces(node):
+        return "onnxruntime's CPU provider (1.31) adds up what meets in one place in float32 only"
     around = [v for v in (*node.inputs, *node.outputs) if v is not None and v.name]
     if any(value.dtype is None for value in around):
         return "the type of something that it reads or makes is not known"
@@ -137,6 +142,11 @@ def _obstacle(node: ir.Node, model: ir.Model) -> str:
         return f"{node.op_type} is not defined for float16"
     opset = default_opset(model)
     return next(filter(None, (_unfit(value, opset) for value in node.inputs)), "")
+
+
+def _reduces(node: ir.Node) -> bool:
+    """Whether what a node writes to one place is added up or compared."""
+    return node.attributes.get_string("reduction", "none") != "none"
 
 
 def _defined_for_half(node: ir.Node, model: ir.Model) -> bool:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeq.errors import DataError, ModelError
+from edgeq.runtime.crashing import FUSION, crashes
 from edgeq.runtime.memory import hand_back, let_go
 from edgeq.runtime.running import RUNNING
 from edgeq.runtime.seeds import seed_random
@@ -83,13 +84,16 @@ class Session:
     ) -> None:
         config = config or SessionConfig()
         options = _options(config, optimized_path, profile_prefix)
+        without = config.without
+        if isinstance(model, ir.Model) and crashes(model):
+            without = (*without, FUSION)
         self._is_large = isinstance(model, ir.Model) and tensor_bytes(model) > _SERIALIZED_LIMIT
         try:
             self._ort = ort.InferenceSession(
                 self._source(model),
                 options,
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(config.without),
+                disabled_optimizers=list(without),
             )
         except Exception as error:
             raise ModelError(

@@ -15,6 +15,7 @@ from edgeq.graph.walk import nodes
 from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
+from edgeq.runtime.crashing import crashes
 from edgeq.runtime.session import Session
 
 
@@ -128,3 +129,33 @@ def test_from_python():
     assert macs["float"] == 0
     with pytest.raises(RecipeError, match="no weights in blocks"):
         edgeq.quantize("missing.onnx", scheme="fp16", block_size=32)
+
+
+def test_sums_of_what_meets_in_one_place_stay_float32():
+    """onnxruntime's CPU provider has no float16 for them, and ends with an error while it runs."""
+    model, made, decisions = halved(
+        "n (float[6,4] x, int64[6,4] places) => (float[3,4] y) {"
+        ' [s] t = ScatterElements<axis=0, reduction="add">(base, places, x) [m] y = Mul(t, t) }',
+        base=np.zeros((3, 4), np.float32),
+    )
+    assert decisions["s"].form is NodeForm.FLOAT
+    assert "adds up" in decisions["s"].reason
+    assert decisions["m"].form is NodeForm.HALF
+    places = np.arange(24).reshape(6, 4) % 3
+    assert far(model, made, {"x": graphs.numbers(0, 6, 4), "places": places}) < 2e-3
+
+
+ACROSS = (
+    "n (float[5,3,64] x) => (float[3,5,64] y) {"
+    " [r] a = Relu(x) [t] b = Transpose<perm=[1,0,2]>(a) [m] y = MatMul(b, w) }"
+)
+"""What an RNN or an attention with sequences first puts in front of a layer."""
+
+
+def test_a_transpose_on_which_onnxruntime_crashes_stays_float32():
+    model, made, decisions = halved(ACROSS, w=graphs.numbers(0, 64, 64))
+    assert decisions["t"].form is NodeForm.FLOAT
+    assert "crashes" in decisions["t"].reason
+    assert decisions["m"].form is NodeForm.HALF
+    assert not crashes(made)
+    assert far(model, made) < 2e-3
