@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgeq.graph import check
 from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.pipelines import for_finishing, run_pipeline
+from edgeq.quantization.narrow_weights import store_as_given
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,6 +27,9 @@ def finished(model: ir.Model, original: ir.Model, target: TargetProfile) -> ir.M
         ModelError: It is no valid model, or its interface changed.
     """
     final = model.clone()
+    if target.contrib_operators:
+        # Only onnxruntime is known to compute what Casts make of constants while it loads a model.
+        store_as_given(final, original)
     run_pipeline(final, for_finishing(target))
     require_same(Interface.of(original), Interface.of(final), stage="quantization")
     check.check(final)

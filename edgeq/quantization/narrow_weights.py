@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, macs, rewire
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container
 
     from edgeq.recipe import Recipe
+    from edgeq.types import FloatArray
+
+_HALVES: Final = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 _FEWEST: Final = 256
 """Numbers below which a constant stays as it is: a Cast takes as many bytes."""
@@ -69,6 +73,40 @@ def store_as_float16(model: ir.Model, but_of: Container[str]) -> tuple[NodeDecis
         if why:
             kept[value] = why
     return _store_all(model, readers, kept, ir.DataType.FLOAT16)
+
+
+def store_as_given(model: ir.Model, original: ir.Model) -> None:
+    """Store constants in half precision where those of the original are and no digit is lost.
+
+    Layers in half precision are prepared in float32; what nothing then changed is as long again
+    as it was. That stands in front of plain operators only: others may want what they read stored.
+
+    Args:
+        model: What was made of the original; changed in place. Its arithmetic stays float32.
+        original: The model as it was given.
+    """
+    for kind in _HALVES & _stored_kinds(original):
+        readers = {n: found for n in nodes(model) if n.domain == "" and (found := _weights(n))}
+        kept = {
+            value: "it has more digits"
+            for value in dict.fromkeys(v for found in readers.values() for v in found)
+            if not _holds(kind, constants.array(value))
+        }
+        _store_all(model, readers, kept, kind)
+
+
+def _stored_kinds(model: ir.Model) -> set[ir.DataType]:
+    """The types of the constants that are worth storing in fewer bytes."""
+    read = (constants.tensor(value) for node in nodes(model) for value in node.inputs)
+    return {tensor.dtype for tensor in read if tensor is not None and tensor.size >= _FEWEST}
+
+
+def _holds(kind: ir.DataType, data: FloatArray | None) -> bool:
+    """Whether a narrower type holds numbers as they are."""
+    if data is None:
+        return False
+    with np.errstate(over="ignore"):
+        return np.array_equal(data.astype(kind.numpy()).astype(np.float32), data)
 
 
 def _is_plain(node: ir.Node) -> bool:

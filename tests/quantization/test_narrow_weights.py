@@ -11,7 +11,8 @@ import edgeq
 from edgeq.graph import check, saver
 from edgeq.graph.interface import Interface
 from edgeq.graph.walk import nodes
-from edgeq.quantization.narrow_weights import store_as_bfloat16
+from edgeq.passes.lift_half import lift_half
+from edgeq.quantization.narrow_weights import store_as_bfloat16, store_as_given
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
 from edgeq.runtime.session import Session
@@ -90,3 +91,52 @@ def test_from_a_model_to_half_its_bytes(data):
     result = edgeq.quantize(model, samples, scheme="bf16", threads=1)
     assert result.passed
     assert result.report.to_dict()["size"]["ratio"] < 0.55
+
+
+HALVES = (
+    "n (float16[4,64] x) => (float16[4,8] y) {"
+    " [m] h = MatMul(x, w) [r] a = Relu(h) [v] b = MatMul(a, v) y = Identity(b) }"
+)
+
+
+def halves():
+    weights = {"w": graphs.numbers(0, 64, 64), "v": graphs.numbers(1, 64, 8)}
+    return graphs.build(HALVES, **{name: each.astype(np.float16) for name, each in weights.items()})
+
+
+def test_what_came_as_float16_and_did_not_change_is_stored_as_float16_again():
+    original = halves()
+    model = original.clone()
+    lift_half(model)
+    changed = model.graph.initializers["v"]
+    changed.const_value = ir.tensor(changed.const_value.numpy() * np.float32(1.0001), name="v")
+    before = Session(model).run({"x": np.ones((4, 64), np.float16)})["y"]
+    store_as_given(model, original)
+    check.check(model)
+    kinds = Counter(v.const_value.dtype for v in model.graph.initializers.values())
+    assert kinds == {ir.DataType.FLOAT16: 1, ir.DataType.FLOAT: 1}
+    assert np.array_equal(before, Session(model).run({"x": np.ones((4, 64), np.float16)})["y"])
+    store_as_given(model, original)
+    assert Counter(n.op_type for n in nodes(model))["Cast"] == 3
+
+
+def test_float32_stays_where_nothing_came_as_half_precision():
+    model = graphs.build(NET, w=np.ones((64, 64), np.float32), table=np.ones((30, 64), np.float32),
+                         bias=np.ones(64, np.float32))  # fmt: skip
+    copy = model.clone()
+    store_as_given(copy, model)
+    assert [n.op_type for n in nodes(copy)] == [n.op_type for n in nodes(model)]
+
+
+def test_layers_of_a_model_of_float16_that_stay_float_do_not_grow():
+    """Convolutions have no kernel for weights in blocks."""
+    text = (
+        "n (float16[1,64,64] x) => (float16[1,64,64] y) {"
+        " [c] h = Conv<pads=[1,1]>(x, k) [m] b = MatMul(h, v) y = Identity(b) }"
+    )
+    kernel, weights = graphs.numbers(0, 64, 64, 3), graphs.numbers(1, 64, 64)
+    original = graphs.build(text, k=kernel.astype(np.float16), v=weights.astype(np.float16))
+    result = edgeq.quantize(original, scheme="w8")
+    assert result.report.candidate_bytes < result.report.fp32_bytes
+    kinds = Counter(v.const_value.dtype for v in result.model.graph.initializers.values())
+    assert kinds[ir.DataType.FLOAT16] == 1
