@@ -12,6 +12,7 @@ from edgeq.errors import RecipeError
 from edgeq.graph.walk import node_name
 from edgeq.quantization.float8 import MINIMUM_OPSET, quantize_to_float8, read_by_products
 from edgeq.quantization.half import convert_to_half
+from edgeq.quantization.half_values import too_large_for_half
 from edgeq.quantization.left_float import float_notes, left_in_half
 from edgeq.quantization.narrow_weights import store_as_bfloat16
 from edgeq.quantization.plan import NodeForm
@@ -118,11 +119,13 @@ def _dynamic(ground: Ground) -> Converted:
 
 
 def _half(ground: Ground) -> Converted:
-    recipe = ground.options.recipe
+    options = ground.options
+    too_large = too_large_for_half(ground.model, ground.proof, threads=options.threads)
 
     def objection(node: ir.Node) -> str:
-        excluded = recipe.excludes(node_name(node), node.op_type)
-        return "excluded by the user" if excluded else ""
+        if options.recipe.excludes(node_name(node), node.op_type):
+            return "excluded by the user"
+        return too_large(node)
 
     decisions = convert_to_half(ground.model, objection)
     count = sum(d.form is NodeForm.HALF for d in decisions)

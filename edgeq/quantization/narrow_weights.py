@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container
 
     from edgeq.recipe import Recipe
-    from edgeq.types import FloatArray
+    from edgeq.types import Array
 
 _HALVES: Final = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
@@ -101,7 +101,7 @@ def _stored_kinds(model: ir.Model) -> set[ir.DataType]:
     return {tensor.dtype for tensor in read if tensor is not None and tensor.size >= _FEWEST}
 
 
-def _holds(kind: ir.DataType, data: FloatArray | None) -> bool:
+def _holds(kind: ir.DataType, data: Array | None) -> bool:
     """Whether a narrower type holds numbers as they are."""
     if data is None:
         return False

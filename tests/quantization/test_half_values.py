@@ -1,0 +1,48 @@
+"""What a model computes on samples decides what float16 holds, beside its constants."""
+
+import graphs
+import numpy as np
+
+import edgeq
+from edgeq.quantization.half_values import too_large_for_half
+from edgeq.quantization.plan import NodeForm
+
+NET = (
+    "n (float[4,64] x, float[4,64] mask) => (float[4,64] y) {"
+    " [m] h = MatMul(x, w) [s] big = Mul(h, h) [d] small = Div(big, far)"
+    " [a] masked = Add(small, mask) [r] y = Relu(masked) }"
+)
+WEIGHTS = {"w": graphs.numbers(0, 64, 64), "far": np.array(3e4, np.float32)}
+
+
+def samples(hidden):
+    """Inputs that make numbers beyond float16 inside; ``hidden`` is in the mask."""
+    mask = np.zeros((4, 64), np.float32)
+    mask[:, 7] = hidden
+    return [{"x": graphs.numbers(i, 4, 64, scale=15.0), "mask": mask} for i in range(3)]
+
+
+def test_nodes_around_what_passes_float16_stay_float32():
+    model = graphs.build(NET, **WEIGHTS)
+    told = too_large_for_half(model, samples(-np.inf))
+    reasons = {node.name: told(node) for node in model.graph}
+    assert {name for name, why in reasons.items() if why} == {"s", "d"}
+    assert "'big' reaches" in reasons["s"]
+    assert "65504" in reasons["s"]
+
+
+def test_what_may_pass_it_on_other_inputs_stays_float32_too():
+    model = graphs.build("n (float[2,2] x) => (float[2,2] y) { [r] y = Relu(x) }")
+    for most, fits in ((32_000.0, True), (33_000.0, False)):
+        told = too_large_for_half(model, [{"x": np.full((2, 2), most, np.float32)}])
+        assert (told(model.graph[0]) == "") is fits
+
+
+def test_a_model_that_would_overflow_in_float16_is_close():
+    model = graphs.build(NET, **WEIGHTS)
+    result = edgeq.quantize(model, samples(-1e4), scheme="fp16")
+    found = {d.node: d.form for d in result.plan.decisions}
+    assert found["m"] is NodeForm.HALF
+    assert found["s"] is NodeForm.FLOAT
+    assert result.report.outputs["y"].finite
+    assert result.report.outputs["y"].sqnr_db > 50
