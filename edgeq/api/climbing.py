@@ -10,7 +10,7 @@ from edgeq.api.quantizing import quantize
 from edgeq.api.validating import fed_alike
 from edgeq.errors import EdgeqError
 from edgeq.graph.cache_ports import cache_ports
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
 from edgeq.tuning.guiding import Climbed, ladder
 from edgeq.validation.verdict import DEFAULT, Thresholds, judge, parse_drop
 
@@ -142,7 +142,7 @@ class Walk:
     def _scored(self, candidate: ir.Model) -> Score:
         model = fed_alike(self._loaded.model, candidate)
         config = SessionConfig(self._common["threads"])
-        return self._evaluation.score(Session(model, config, what="the quantized model"))
+        return self._evaluation.score(Session(model, config, what=QUANTIZED))
 
     def _measured(self, rung: Rung, result: QuantizationResult, score: Score) -> Climbed:
         report = result.report

@@ -39,9 +39,10 @@ from edgeq.passes.pipelines import (
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.caches import with_float_caches
 from edgeq.quantization.plan import NodeForm, QuantPlan
+from edgeq.quantization.refusal import other_scheme
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
 from edgeq.validation.verdict import Thresholds, judge
@@ -227,7 +228,7 @@ def _require_reached(made: Converted, options: Options) -> None:
     raise UnsupportedError(
         f"scheme {options.scheme} reaches nothing of this model"
         + (f" ({'; '.join(list(reasons)[:2])})" if reasons else ""),
-        remedy="--scheme int8 quantizes convolutions, too; --scheme fp16 reaches everything",
+        remedy=other_scheme(made.model, options.scheme),
     )
 
 
@@ -284,7 +285,7 @@ def _measure(
     config = SessionConfig(threads, entries=entries)
     metric = None
     with stages.stage("validate"):
-        result = Session(work.comparable, config, what="the quantized model")
+        result = Session(work.comparable, config, what=QUANTIZED)
         outputs = compared(work.answers, result, work.compared_on)
     if evaluation is not None:
         with stages.stage("evaluate"):

@@ -26,7 +26,7 @@ from edgeq.report.document import ModelFacts, Report
 from edgeq.report.search import BudgetRows
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import measure, promise
 from edgeq.validation.diagnosis import diagnose
@@ -178,7 +178,7 @@ def _measure(work: Work, options: Options, stages: Stages) -> Measured:
     threads, entries = options.threads, options.target.session_entries
     config = SessionConfig(threads, entries=entries)
     original = Session(work.loaded.model, SessionConfig(threads), what="the original")
-    result = Session(work.final, config, what="the quantized model")
+    result = Session(work.final, config, what=QUANTIZED)
     metric = None
     with stages.stage("validate"):
         outputs = compare(original, result, work.collection.kept)

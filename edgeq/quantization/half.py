@@ -52,6 +52,7 @@ _BLOCKED: Final = (
                 "GlobalAveragePool",
                 "LayerNormalization",
                 "InstanceNormalization",
+                "MeanVarianceNormalization",
                 "BatchNormalization",
                 "GroupNormalization",
                 "RMSNormalization",
@@ -81,6 +82,7 @@ _BLOCKED: Final = (
         "it makes numbers and computes none",
     ),
     _Blocked(frozenset({"DynamicQuantizeLinear"}), "its scale is float32"),
+    _Blocked(frozenset({"BitCast"}), "it tells what the bits of float32 mean"),
 )
 """Sources: the ranges of IEEE 754 binary16; onnxruntime's converter leaves a like list alone
 (onnxruntime/python/tools/transformers/float16.py, DEFAULT_OP_BLOCK_LIST)."""
@@ -129,6 +131,8 @@ def _obstacle(node: ir.Node, model: ir.Model) -> str:
     for row in _BLOCKED:
         if node.op_type in row.operators:
             return row.reason
+    if node.domain == "ai.onnx.ml":
+        return "it compares numbers with what it has learned, and rounded they fall elsewhere"
     if next(subgraphs(node), None) is not None:
         return "its bodies hand over float32; the nodes in them are decided one by one"
     if is_multiplied_across(node):

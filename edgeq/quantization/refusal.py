@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, macs
 from edgeq.graph.walk import is_op, name_of, node_name, nodes
@@ -12,12 +14,12 @@ from edgeq.quantization.fitting import DYNAMIC_SHAPES
 from edgeq.quantization.plan import INTEGER_FORMS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import onnx_ir as ir
+    from collections.abc import Iterator, Mapping
 
     from edgeq.quantization.plan import NodeDecision
     from edgeq.targets import TargetProfile
+
+_HALVES = ("fp16", "bf16")
 
 INTEGER_OPS = frozenset(
     {
@@ -75,12 +77,12 @@ def refuse_unreachable(
     if not compute:
         raise UnsupportedError(
             "the model has no convolution, matrix product or recurrent layer to quantize",
-            remedy="Leave it float, or take --scheme fp16",
+            remedy=other_scheme(model, "int8"),
         )
     why = "; ".join(reason for reason, _ in reasons.most_common(2))
     raise UnsupportedError(
         f"none of its {len(compute)} compute nodes can run in int8 on target {target.name} ({why})",
-        remedy=_fixing(model) if DYNAMIC_SHAPES in reasons else _other_scheme(model),
+        remedy=_fixing(model) if DYNAMIC_SHAPES in reasons else other_scheme(model, "int8"),
     )
 
 
@@ -98,13 +100,31 @@ def _sized(value: ir.Value) -> str:
     return f"{name_of(value)}={told or 'DIMS'}"
 
 
-def _other_scheme(model: ir.Model) -> str:
-    """A scheme that reaches the model."""
-    if any(is_op(node, "MatMul", "Gemm") and _weighs(node) for node in nodes(model)):
-        return "--scheme w8 stores the weights of matrix products in 8 bits"
-    return "--scheme fp16 halves its size"
+def other_scheme(model: ir.Model, scheme: str) -> str:
+    """What to do with a model that a scheme reaches nothing of.
+
+    Args:
+        model: A prepared model.
+        scheme: The one that was asked for.
+    """
+    found = []
+    weighted = [n for n in nodes(model) if len(n.inputs) > 1 and constants.is_constant(n.inputs[1])]
+    if scheme != "int8" and any(is_op(node, "Conv", "ConvTranspose") for node in weighted):
+        found.append("--scheme int8 quantizes convolutions, too")
+    if scheme == "int8" and any(is_op(node, "MatMul", "Gemm") for node in weighted):
+        found.append("--scheme w8 stores the weights of matrix products in 8 bits")
+    elif scheme not in _HALVES and any(_is_plain_float(value) for value in _read(model)):
+        found.append("--scheme fp16 halves its size")
+    return "; ".join(found) or "Leave it as it is: no scheme makes it smaller"
 
 
-def _weighs(node: ir.Node) -> bool:
-    """Whether the second factor of a product is constant."""
-    return constants.is_constant(node.inputs[1])
+def _read(model: ir.Model) -> Iterator[ir.Value]:
+    """What operators of the ONNX standard read."""
+    for node in nodes(model):
+        if node.domain == "":
+            yield from (value for value in node.inputs if value is not None)
+
+
+def _is_plain_float(value: ir.Value) -> bool:
+    tensor = constants.tensor(value)
+    return tensor is not None and tensor.dtype is ir.DataType.FLOAT and tensor.size > 1

@@ -8,7 +8,7 @@ import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx_ir as ir
@@ -30,6 +30,9 @@ _SERIALIZED_LIMIT = 64_000_000
 before onnxruntime has a copy of its own, while data in a file is mapped by it."""
 
 _FATAL_ONLY = 4
+
+QUANTIZED: Final = "the quantized model"
+"""How error messages call what edgeq made."""
 
 _ENTRIES = {"session.force_spinning_stop": "1"}
 """Idle threads of a session spin for a while behind a run, and take a core from the session that
@@ -87,6 +90,7 @@ class Session:
         without = config.without
         if isinstance(model, ir.Model) and crashes(model):
             without = (*without, FUSION)
+        self._what = what
         self._is_large = isinstance(model, ir.Model) and tensor_bytes(model) > _SERIALIZED_LIMIT
         try:
             self._ort = ort.InferenceSession(
@@ -140,8 +144,10 @@ class Session:
         except Exception as error:
             shapes = ", ".join(f"{k} {list(np.shape(v))}" for k, v in feed.items())
             raise DataError(
-                f"the model does not run on a sample of shapes {shapes}: {first_line(error)}",
-                remedy="Feed samples shaped as the model takes them",
+                f"{self._what} does not run on a sample of shapes {shapes}: {first_line(error)}",
+                remedy="The original does: --exclude the node that fails"
+                if self._what == QUANTIZED
+                else "Feed samples shaped as the model takes them",
             ) from error
         finally:
             RUNNING.add(time.perf_counter() - begun)

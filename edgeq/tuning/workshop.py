@@ -21,7 +21,7 @@ from edgeq.refinement.bias_correction import correct_biases, is_correctable
 from edgeq.refinement.empirical_bias import correct_biases_empirically
 from edgeq.refinement.rounding import round_weights
 from edgeq.runtime.paired import References
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
 from edgeq.tuning.candidate import Candidate
 from edgeq.tuning.floats import FloatModels
 from edgeq.tuning.in_parts import InParts
@@ -186,7 +186,7 @@ class Workshop:
             EdgeqError: It does not load.
         """
         try:
-            return Session(model, self._config, what="the quantized model")
+            return Session(model, self._config, what=QUANTIZED)
         except ModelError as error:
             raise EdgeqError(
                 error.what,

@@ -19,9 +19,9 @@ from edgeq.runtime.crashing import crashes
 from edgeq.runtime.session import Session
 
 
-def halved(text, recipe=None, **constants):
+def halved(text, recipe=None, opset=17, **constants):
     """The model, its half, and what became of each node."""
-    model = graphs.build(text, **constants)
+    model = graphs.build(text, opset, **constants)
     copy = model.clone()
     recipe = recipe or Recipe()
     decisions = convert_to_half(
@@ -159,3 +159,41 @@ def test_a_transpose_on_which_onnxruntime_crashes_stays_float32():
     assert decisions["m"].form is NodeForm.HALF
     assert not crashes(made)
     assert far(model, made) < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "opset", "why"),
+    [
+        ("n (float[4,8] x) => (int32[4,8] y) { [n] y = BitCast<to=6>(x) }", 26, "bits"),
+        (
+            "n (float[2,3,4,4] x) => (float[2,3,4,4] y) { [n] y = MeanVarianceNormalization(x) }",
+            17,
+            "adds up",
+        ),
+    ],
+    ids=["bits", "normalization"],
+)
+def test_operators_that_onnxruntime_does_not_load_in_float16_stay_float32(text, opset, why):
+    model, made, decisions = halved(text, opset=opset)
+    assert why in decisions["n"].reason
+    sample = graphs.feeds(model, 1)[0]
+    assert np.array_equal(Session(model).run(sample)["y"], Session(made).run(sample)["y"])
+
+
+def test_trees_stay_float32_and_the_model_needs_no_other_operators():
+    """A threshold that float16 moves takes another branch."""
+    scaler = ir.node(
+        "Scaler",
+        [ir.val("x", ir.DataType.FLOAT, [4, 2])],
+        {"offset": [0.0, 0.0], "scale": [1.0, 2.0]},
+        domain="ai.onnx.ml",
+        name="s",
+    )
+    scaler.outputs[0].name, scaler.outputs[0].type = "y", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph(
+        scaler.inputs, scaler.outputs, nodes=[scaler], opset_imports={"ai.onnx.ml": 3}, name="n"
+    )
+    model = ir.Model(graph, ir_version=8)
+    (decision,) = convert_to_half(model, lambda _: "")
+    assert decision.form is NodeForm.FLOAT
+    assert len(model.graph) == 1

@@ -8,7 +8,7 @@ import pytest
 from edgeq.errors import UnsupportedError
 from edgeq.graph import loader
 from edgeq.quantization.annotate import annotate
-from edgeq.quantization.refusal import refuse_quantized, refuse_unreachable
+from edgeq.quantization.refusal import other_scheme, refuse_quantized, refuse_unreachable
 from edgeq.recipe import Recipe
 from edgeq.targets.cpu import CPU
 from edgeq.targets.edge_generic import EDGE_GENERIC
@@ -69,3 +69,27 @@ def test_sizes_to_fix_are_told_with_the_inputs_that_have_them():
 
 def test_a_model_reached_partly_goes_on():
     refuse(loader.load(models.mlp()).model, Recipe(exclude=("first",)))
+
+
+CONV = "n (float[1,2,8] x) => (float[1,4,6] y) { y = Conv(x, k) }"
+PRODUCT = "n (float[4,8] x) => (float[4,8] y) { y = MatMul(x, w) }"
+PLAIN = "n (float[4,8] x) => (float[4,8] y) { y = Add(x, w) }"
+BARE = "n (float[4,8] x) => (float[4,8] y) { y = Relu(x) }"
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "told"),
+    [
+        (CONV, "w4", "--scheme int8 quantizes convolutions, too; --scheme fp16 halves its size"),
+        (CONV, "bf16", "--scheme int8 quantizes convolutions, too"),
+        (PRODUCT, "int8", "--scheme w8 stores the weights of matrix products in 8 bits"),
+        (PLAIN, "dynamic", "--scheme fp16 halves its size"),
+        (PLAIN, "fp16", "Leave it as it is: no scheme makes it smaller"),
+        (BARE, "w4", "Leave it as it is: no scheme makes it smaller"),
+    ],
+)
+def test_only_schemes_that_reach_a_model_are_advised(text, scheme, told):
+    constants = {"k": graphs.numbers(0, 4, 2, 3), "w": graphs.numbers(1, 8, 8)}
+    read = {name: data for name, data in constants.items() if f", {name})" in text}
+    read = {name: data[:1] if "Add" in text else data for name, data in read.items()}
+    assert other_scheme(graphs.build(text, **read), scheme) == told

@@ -103,3 +103,13 @@ def test_idle_threads_leave_the_cores_to_the_next_session(monkeypatch, entries, 
     Session(loaded(), SessionConfig(2, entries=entries))
     for key, value in {**entries, STOPPING: wanted}.items():
         assert opened[0].get_session_config_entry(key) == value
+
+
+@pytest.mark.parametrize(
+    ("what", "told"), [("the model", "Feed samples"), (sessions.QUANTIZED, "--exclude")]
+)
+def test_who_is_to_blame_for_a_run_that_fails_is_told(what, told):
+    model = graphs.build("n (float[a] x, float[b] z) => (float[c] y) { y = Add(x, z) }")
+    with pytest.raises(DataError, match=f"{what} does not run") as caught:
+        Session(model, what=what).run({"x": np.ones(2, np.float32), "z": np.ones(3, np.float32)})
+    assert told in caught.value.remedy
