@@ -17,7 +17,8 @@ from edgeq.passes.remove_dead import remove_dead
 from edgeq.passes.remove_noops import remove_noops
 from edgeq.quantization.caches import BITS, CacheRanges, find_caches, store_caches
 from edgeq.recipe import CONVERTED_SCHEMES, FLOAT_SCHEMES
-from edgeq.runtime.session import Session, SessionConfig
+from edgeq.runtime.session import VERSION, Session, SessionConfig
+from edgeq.targets import releases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ def fused(model: ir.Model, samples: Sequence[Sample]) -> tuple[ir.Model, tuple[s
         The copy, and what was done in sentences.
 
     Raises:
-        UnsupportedError: The model has no cache.
+        UnsupportedError: The model has no cache, or onnxruntime is too old for the copy.
         ModelError: The copy answers otherwise.
     """
     count = len(find_caches(model))
@@ -104,6 +105,7 @@ def fused(model: ir.Model, samples: Sequence[Sample]) -> tuple[ir.Model, tuple[s
     report = reports[fuse_cached_attention.__name__]
     if not report.changes:
         return model.clone(), report.declined
+    releases.require(copy, VERSION)
     few = list(samples[:_PROOF_SAMPLES])
     # One after the other: two sessions of a large model are twice its weights.
     answers = recorded(model, SessionConfig(), few)

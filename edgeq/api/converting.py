@@ -43,6 +43,7 @@ from edgeq.quantization.refusal import other_scheme
 from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
+from edgeq.targets.releases import needed_on
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
 from edgeq.validation.verdict import Thresholds, judge
@@ -267,6 +268,7 @@ def _report(work: _Work, options: Options, evaluation: Evaluation | None, stages
         notes=(*loaded.notes, *work.samples.notes, *work.prepared.notes, *made.notes),
         environment=environment(),
         blocks=made.rows,
+        needs=needed_on(work.final, options.target),
     )
 
 

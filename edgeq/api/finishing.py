@@ -8,6 +8,8 @@ from edgeq.graph import check
 from edgeq.graph.interface import Interface, require_same
 from edgeq.passes.pipelines import for_finishing, run_pipeline
 from edgeq.quantization.narrow_weights import store_as_given
+from edgeq.runtime.session import VERSION
+from edgeq.targets import releases
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,6 +27,7 @@ def finished(model: ir.Model, original: ir.Model, target: TargetProfile) -> ir.M
 
     Raises:
         ModelError: It is no valid model, or its interface changed.
+        UnsupportedError: The onnxruntime that is installed is known not to run it.
     """
     final = model.clone()
     if target.contrib_operators:
@@ -33,4 +36,5 @@ def finished(model: ir.Model, original: ir.Model, target: TargetProfile) -> ir.M
     run_pipeline(final, for_finishing(target))
     require_same(Interface.of(original), Interface.of(final), stage="quantization")
     check.check(final)
+    releases.require(final, VERSION)
     return final

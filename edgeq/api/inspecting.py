@@ -20,6 +20,7 @@ from edgeq.quantization.forecast import forecast
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
 from edgeq.targets.board import GENERIC, board_named
+from edgeq.targets.releases import needed_on
 from edgeq.weight_only.outlook import weight_outlook
 from edgeq.weight_only.sizes import model_sizes
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from edgeq.progress import Progress
     from edgeq.quantization.forecast import Forecast
     from edgeq.quantization.plan import NodeDecision
+    from edgeq.targets.releases import Need
     from edgeq.weight_only.outlook import MatrixOutlook
     from edgeq.weight_only.sizes import ModelSizes
 
@@ -59,6 +61,8 @@ class Inspection:
         sizes: What the weights take in every form; None where nobody asked.
         weights: What few bits will cost each matrix; None where nobody asked.
         estimates: What a run would cost on a board; None where nobody asked.
+        needs: The onnxruntime that runs the model as it is, where the oldest that edgeq takes does
+            not; None where the target is another program, too.
     """
 
     path: Path | None
@@ -77,6 +81,7 @@ class Inspection:
     sizes: ModelSizes | None = None
     estimates: Estimates | None = None
     weights: tuple[MatrixOutlook, ...] | None = None
+    needs: Need | None = None
 
 
 def inspect(
@@ -156,6 +161,7 @@ def inspect(
         sizes=model_sizes(prepared.model) if sizes else None,
         estimates=estimates,
         weights=weight_outlook(prepared.model) if weights else None,
+        needs=needed_on(loaded.model, profile),
     )
 
 

@@ -23,6 +23,7 @@ from edgeq.report.document import ModelFacts
 from edgeq.report.optimization import Extent, OptimizationReport
 from edgeq.runtime.session import Session
 from edgeq.targets import target_named
+from edgeq.targets.releases import needed_on
 from edgeq.validation.coverage import count_macs
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from edgeq.passes.prepare import Prepared
     from edgeq.progress import Progress
     from edgeq.runtime.latency import LatencyComparison
+    from edgeq.targets import TargetProfile
     from edgeq.types import Sample
 
 _SAMPLES = 4
@@ -116,7 +118,7 @@ def optimize(
             Session(final, what="the optimized model")
     ran = prepared.samples
     work = _Work(loaded, original, prepared, final, ran, notes)
-    report = _report(work, None if profile is None else profile.name, threads, validate, stages)
+    report = _report(work, profile, threads, validate, stages)
     return OptimizationResult(final, report)
 
 
@@ -155,7 +157,7 @@ def _finished(model: ir.Model, original: ir.Model, *, resized: bool) -> ir.Model
 
 
 def _report(
-    work: _Work, target: str | None, threads: int, validate: bool, stages: Stages
+    work: _Work, target: TargetProfile | None, threads: int, validate: bool, stages: Stages
 ) -> OptimizationReport:
     macs: tuple[int | None, int | None] = (None, None)
     latency: tuple[LatencyComparison, ...] = ()
@@ -170,7 +172,7 @@ def _report(
             loaded.path, loaded.sha256, opset.default_opset(loaded.model),
             Interface.of(loaded.model),
         ),
-        target=target,
+        target=None if target is None else target.name,
         before=_extent(work.original, loaded.size_bytes, macs[0]),
         after=_extent(work.final, saver.serialized_size(work.final), macs[1]),
         passes=work.prepared.reports,
@@ -182,6 +184,7 @@ def _report(
         warnings=tuple(_warnings(work.prepared, latency)),
         notes=(*loaded.notes, *work.notes, *work.prepared.told),
         environment=environment(),
+        needs=needed_on(work.final, target),
     )  # fmt: skip
 
 

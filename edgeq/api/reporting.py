@@ -27,6 +27,7 @@ from edgeq.report.search import BudgetRows
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
+from edgeq.targets.releases import needed_on
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import measure, promise
 from edgeq.validation.diagnosis import diagnose
@@ -142,6 +143,7 @@ def write_report(work: Work, options: Options, stages: Stages) -> Report:
         steps=work.found.steps,
         pairs=plan.pairs,
         budget=None if work.budget is None else _budget_rows(work.budget, options),
+        needs=needed_on(work.final, options.target),
     )
 
 

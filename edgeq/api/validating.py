@@ -33,6 +33,7 @@ from edgeq.report.document import ModelFacts, Report
 from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
+from edgeq.targets.releases import needed
 from edgeq.validation.advice import warnings_about
 from edgeq.validation.coverage import count_macs, measure
 from edgeq.validation.diagnosis import NOTHING_FOUND, diagnose_given
@@ -212,6 +213,7 @@ def _report(
         ),
         notes=tuple(filter(None, notes)),
         environment=environment(),
+        needs=needed(candidate.model),
     )
 
 

@@ -148,6 +148,7 @@ def _document(found: Inspection) -> dict[str, Any]:
             for d in found.decisions
         ],
         "notes": list(found.notes),
+        "needs": None if found.needs is None else found.needs.to_dict(),
         **({} if found.sizes is None else {"sizes": _sizes_document(found.sizes)}),
         **(
             {} if found.weights is None else {"weights": [each.to_dict() for each in found.weights]}
@@ -282,6 +283,7 @@ def _costs(found: Sensitivity) -> RenderableType:
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
     from edgeq.graph.macs import COMPUTE_OPS
+    from edgeq.report.elements import needs_rows
 
     kinds = sorted(found.nodes.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count} {op}" for op, count in kinds)
@@ -302,6 +304,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             f"{integers} of {counted(len(compute), 'node')} that multiply, {_shares(found)}",
         ),
         ("regions", _regions(found)),
+        *needs_rows(found.needs),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import tempfile
 from dataclasses import dataclass, replace
@@ -13,16 +14,21 @@ from edgeq.calibration.sources.npy import load_npy
 from edgeq.device import pack, runner
 from edgeq.device.telling import in_our_words, result_of
 from edgeq.errors import DataError, DeviceError
+from edgeq.graph import loader
+from edgeq.targets.releases import OLDEST, needed, release_in
 
 if TYPE_CHECKING:
     from edgeq.device.devices import Device
     from edgeq.device.process import Completed
     from edgeq.device.reading import CheckedPack
     from edgeq.device.result import DeviceResult
+    from edgeq.targets.releases import Need, Release
 
 _RESULT: Final = "result.json"
 _FULL: Final = "no space left"
 _RESULT_BYTES: Final = 256_000_000
+_REFUSED_BY: Final = re.compile(r"onnxruntime (\S+) does not load")
+"""How our runner tells it."""
 _GRACE: Final = 30
 """Seconds that a device gets to end by itself before the connection is cut."""
 
@@ -192,6 +198,11 @@ def _notes(device: Device, checked: CheckedPack, result: DeviceResult) -> list[s
             f"The device has {result.runtime.get('name')} {result.runtime.get('version')}, the "
             f"pack was made with onnxruntime {made}: kernels may round differently"
         )
+        there = release_in(result.runtime.get("version", ""))
+        known = result.runtime.get("name", "").startswith("onnxruntime") and there is not None
+        need = _needed(checked, there) if known else None
+        if need is not None:
+            notes.append(f"The model needs {need}: what an older one answers may be wrong")
     if device.address.scheme == "qnn":
         on_cpu = [each.nodes for each in result.kernels or () if each.provider.startswith("CPU")]
         notes.append(f"{sum(on_cpu)} nodes ran on the CPU: the simulator does not take them")
@@ -224,12 +235,27 @@ def _refused(device: Device, checked: CheckedPack, said: str) -> DeviceError:
     if _FULL in said.lower():
         return _disk_full(device)
     made = checked.made_with.get("onnxruntime", "another version")
+    version = _REFUSED_BY.match(said)
+    need = _needed(checked, None if version is None else release_in(version[1]))
     return DeviceError(
         f"the pack does not run there: {said[:400]}",
         where=device.address.text,
         remedy=f"The pack was made with onnxruntime {made}: use that version there, or a model of "
-        "an older opset",
+        "an older opset"
+        if need is None
+        else f"The model needs {need}: update it there",
     )
+
+
+def _needed(checked: CheckedPack, there: Release | None) -> Need | None:
+    """The onnxruntime that the model needs, where that is newer than what is there.
+
+    Args:
+        checked: The pack.
+        there: The release on the device; None where it is not known: the oldest that edgeq takes.
+    """
+    model = loader.load(checked.folder / pack.MODEL).model
+    return needed(model, beyond=there or OLDEST)
 
 
 def _disk_full(device: Device) -> DeviceError:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeq.report.search import BudgetRows
     from edgeq.report.spent import Spent
     from edgeq.runtime.latency import LatencyComparison, Timing
+    from edgeq.targets.releases import Need
     from edgeq.validation.coverage import Coverage
     from edgeq.validation.layers import LayerFidelity
     from edgeq.validation.parting import Parting
@@ -77,6 +78,7 @@ class Report:
         pairs: Layers of which two products can saturate on some machines of the target.
         blocks: The matrices that are stored in blocks.
         stages: Where the time went, with what of it was running models.
+        needs: The onnxruntime that runs the result, where the oldest that edgeq takes does not.
     """
 
     verdict: Verdict
@@ -104,6 +106,7 @@ class Report:
     pairs: tuple[PairNote, ...] = ()
     blocks: tuple[BlockRow, ...] = ()
     stages: tuple[Spent, ...] = ()
+    needs: Need | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -139,6 +142,7 @@ class Report:
                 {"name": n.node, "input": n.input, "worst": n.worst, "weights": n.form.value}
                 for n in self.pairs
             ],
+            "needs": None if self.needs is None else self.needs.to_dict(),
             "environment": dict(self.environment),
         }
 

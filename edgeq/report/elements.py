@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgeq.runtime.latency import LatencyComparison, Timing
+    from edgeq.targets.releases import Need
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -60,6 +61,12 @@ def facts(rows: Sequence[tuple[str, str]]) -> Table:
     for name, value in rows:
         grid.add_row(plain(name), plain(value))
     return grid
+
+
+def needs_rows(need: Need | None) -> Iterator[tuple[str, str]]:
+    """The onnxruntime that a model needs, for :func:`facts`; nothing where any will do."""
+    if need is not None:
+        yield "needs", str(need)
 
 
 def paragraphs(parts: Sequence[RenderableType | None]) -> Group:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeq.passes.proof import Proof
     from edgeq.report.document import ModelFacts
     from edgeq.runtime.latency import LatencyComparison
+    from edgeq.targets.releases import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class OptimizationReport:
         warnings: What the user should know, in sentences.
         notes: What was assumed or changed on the way, in sentences.
         environment: Versions and instruction sets.
+        needs: As in the other report.
     """
 
     model: ModelFacts
@@ -69,6 +71,7 @@ class OptimizationReport:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     environment: Mapping[str, str]
+    needs: Need | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data, ready for JSON."""
@@ -98,6 +101,7 @@ class OptimizationReport:
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "needs": None if self.needs is None else self.needs.to_dict(),
             "environment": dict(self.environment),
         }
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from edgeq.report.elements import facts, latency_table, paragraphs, plain, sentences, table
+from edgeq.report.elements import (
+    facts,
+    latency_table,
+    needs_rows,
+    paragraphs,
+    plain,
+    sentences,
+    table,
+)
 from edgeq.report.text import amount, counted, file_size
 
 if TYPE_CHECKING:
@@ -60,6 +68,7 @@ def _facts(report: OptimizationReport) -> RenderableType:
         *_macs(before.macs, after.macs),
         ("size", f"{file_size(before.size_bytes)} -> {file_size(after.size_bytes)}"),
         ("proof", _proof(report)),
+        *needs_rows(report.needs),
         ("took", f"{sum(report.timings.values()):.1f} s, {report.peak_rss_mb:.0f} MB at most"),
     ]
     return facts(rows)

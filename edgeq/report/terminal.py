@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.text import Text
 
-from edgeq.report.elements import facts, latency_table, paragraphs, plain, sentences, table
+from edgeq.report.elements import (
+    facts,
+    latency_table,
+    needs_rows,
+    paragraphs,
+    plain,
+    sentences,
+    table,
+)
 from edgeq.report.sensitivity_terminal import all_layers, causes, parted, worst_values
 from edgeq.report.text import amount, counted, file_size
 from edgeq.validation.advice import FAR_OFF_DB
@@ -120,6 +128,7 @@ def _facts(report: Report) -> RenderableType:
         ),
         *_coverage_rows(report),
         *_metric_rows(report.metric),
+        *needs_rows(report.needs),
         ("took", ", ".join(_took(report))),
     ]
     return facts(rows)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from edgeq.types import Array, Sample
 
+VERSION: str = ort.__version__
+"""Of the onnxruntime that models run in here."""
+
 _SERIALIZED_LIMIT = 64_000_000
 """Bytes of tensors up to which a model is handed over in memory: as a message it exists twice more
 before onnxruntime has a copy of its own, while data in a file is mapped by it."""
@@ -101,7 +104,7 @@ class Session:
             )
         except Exception as error:
             raise ModelError(
-                f"onnxruntime {ort.__version__} does not load {what}: {first_line(error)}",
+                f"onnxruntime {VERSION} does not load {what}: {first_line(error)}",
                 remedy="Check it with onnx.checker, or try a newer onnxruntime",
             ) from error
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._ort.get_inputs())

@@ -21,7 +21,8 @@ from edgeq.refinement.bias_correction import correct_biases, is_correctable
 from edgeq.refinement.empirical_bias import correct_biases_empirically
 from edgeq.refinement.rounding import round_weights
 from edgeq.runtime.paired import References
-from edgeq.runtime.session import QUANTIZED, Session, SessionConfig
+from edgeq.runtime.session import QUANTIZED, VERSION, Session, SessionConfig
+from edgeq.targets import releases
 from edgeq.tuning.candidate import Candidate
 from edgeq.tuning.floats import FloatModels
 from edgeq.tuning.in_parts import InParts
@@ -180,14 +181,16 @@ class Workshop:
         return len(self._everything)
 
     def open(self, model: ir.Model) -> Session:
-        """Open what edgeq made; that it does not load is nobody's mistake but ours.
+        """Open what edgeq made; that it does not load is hardly anybody's mistake but ours.
 
         Raises:
+            UnsupportedError: The onnxruntime that is installed is too old.
             EdgeqError: It does not load.
         """
         try:
             return Session(model, self._config, what=QUANTIZED)
         except ModelError as error:
+            releases.require(model, VERSION)
             raise EdgeqError(
                 error.what,
                 remedy="This is a defect of edgeq: please report it. --exclude the operator named",

@@ -77,6 +77,7 @@ def test_the_report_has_the_keys_of_the_contract(whole):
         assert comparison["fp32"].keys() == {"median_ms", "p25_ms", "p75_ms"}
     assert {"name", "op_type", "sqnr_db"} <= document["layers"][0].keys()
     assert {"onnxruntime", "isa"} <= document["environment"].keys()
+    assert document["needs"] is None
 
 
 def test_the_report_tells_where_the_time_went(whole):

@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 
 import edgeq
+from edgeq.api import finishing
 from edgeq.errors import RecipeError, UnsupportedError
 from edgeq.graph import loader, walk
 from edgeq.graph.interface import Interface
@@ -176,3 +177,21 @@ def test_eight_bits_are_stored_without_learning_unless_a_method_is_named(monkeyp
     assert result.passed
     with pytest.raises(AssertionError, match="gathered"):
         edgeq.quantize(perceptron(), samples(), scheme="w8", method="k-quant", threads=1)
+
+
+def test_the_report_tells_which_runtime_is_needed_where_any_will_not_do():
+    def needs(**options):
+        return edgeq.quantize(perceptron(), threads=1, **options).report.to_dict()["needs"]
+
+    in_bytes = {"onnxruntime": "1.22", "for": ["MatMulNBits with 8 bits"]}
+    assert needs(scheme="w8") == in_bytes
+    assert needs(scheme="w4", layer_bits={"two": 8}) == in_bytes
+    assert needs(scheme="w4") is None
+    assert needs(scheme="w8", weight_format="qdq") is None
+
+
+def test_a_runtime_here_that_is_too_old_is_told_before_anything_is_run(monkeypatch):
+    monkeypatch.setattr(finishing, "VERSION", "1.21.1")
+    with pytest.raises(UnsupportedError, match=r"1\.22 or newer .* and 1\.21\.1 is installed"):
+        edgeq.quantize(perceptron(), scheme="w8", threads=1)
+    assert edgeq.quantize(perceptron(), scheme="w4", threads=1).passed

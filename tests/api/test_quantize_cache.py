@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 import edgeq
+from edgeq.api import caching
 from edgeq.errors import RecipeError, UnsupportedError
 from edgeq.graph import walk
 from edgeq.runtime.session import Session
@@ -73,6 +74,7 @@ def test_attention_alone_is_fused_with_the_interface_as_it_was():
     assert made.report.outputs["logits"].sqnr_db > 30
     operators = [node.op_type for node in walk.nodes(made.model)]
     assert operators.count("GroupQueryAttention") == 2
+    assert made.report.needs.since == (1, 30)
     assert made.model.graph.inputs[2].dtype == ir.DataType.FLOAT
 
 
@@ -140,3 +142,11 @@ def test_no_two_models_are_in_memory_at_once(monkeypatch):
     quantized("int8", validate=False)
     assert len(together) > 3
     assert max(together) == 1
+
+
+def test_a_runtime_without_such_attention_is_told(monkeypatch):
+    monkeypatch.setattr(caching, "VERSION", "1.28.0")
+    with pytest.raises(
+        UnsupportedError, match=r"1\.30 or newer \(GroupQueryAttention .*1\.28\.0 is"
+    ):
+        quantized("float32")

@@ -117,3 +117,9 @@ def test_a_candidate_whose_names_are_all_new_says_that_nothing_was_compared(pair
     report = edgeq.validate(pair[0], strange, models.images(4), explain=True).report
     assert any("Layers were" in note for note in report.notes)
     assert report.parting is None
+
+
+def test_the_runtime_that_the_candidate_needs_is_told():
+    older, newer = models.mlp(), models.mlp(opset=22)
+    assert edgeq.validate(older, newer, models.rows(4)).report.needs.since == (1, 21)
+    assert edgeq.validate(newer, older, models.rows(4)).report.needs is None

@@ -183,3 +183,12 @@ def test_an_estimate_is_there_for_programs(run, net):
 )
 def test_estimates_that_cannot_be_made_are_refused(run, net, refused, options, said):
     refused(run("inspect", net, *options), said)
+
+
+def test_the_runtime_that_a_model_needs_is_told(run, work):
+    onnx.save(models.mlp(opset=22), work / "new.onnx")
+    assert "onnxruntime 1.21 or newer (opset 22)" in run("inspect", "new.onnx").stdout
+    document = json.loads(run("inspect", "new.onnx", "--json").stdout)
+    assert document["needs"] == {"onnxruntime": "1.21", "for": ["opset 22"]}
+    others = json.loads(run("inspect", "new.onnx", "--target", "tensorrt", "--json").stdout)
+    assert others["needs"] is None

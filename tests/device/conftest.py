@@ -34,6 +34,14 @@ def float_pack(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def newer_pack(tmp_path_factory):
+    """A pack of a network that needs onnxruntime 1.21, with 2 samples."""
+    path = tmp_path_factory.mktemp("newer") / "mlp.edgeq.zip"
+    edgeq.pack(models.mlp(opset=22), models.rows(2), path)
+    return path
+
+
 @pytest.fixture
 def rewritten(tmp_path, net_pack):
     """Makes a changed copy of the pack: ``change(entries)`` edits name -> bytes in place."""

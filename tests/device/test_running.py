@@ -106,6 +106,19 @@ def test_a_model_that_is_too_new_for_the_device_is_told(rewritten):
         edgeq.run("local", rewritten(newer), options=QUICK)
 
 
+@pytest.mark.parametrize("said", ["onnxruntime 1.20.1 does not load it: no kernel", "no kernel"])
+def test_what_the_model_needs_is_told_where_it_does_not_run(newer_pack, tmp_path, said):
+    old = program(tmp_path, f"import sys; sys.exit('error: {said}')")
+    with pytest.raises(DeviceError, match=r"needs onnxruntime 1\.21 or newer \(opset 22\)"):
+        run_on(old, newer_pack)
+
+
+def test_a_release_that_is_new_enough_is_not_blamed(newer_pack, tmp_path):
+    new = program(tmp_path, "import sys; sys.exit('error: onnxruntime 1.21.0 does not load it')")
+    with pytest.raises(DeviceError, match="The pack was made with onnxruntime"):
+        run_on(new, newer_pack)
+
+
 def test_the_runner_in_a_pack_is_never_run_for_strangers(rewritten, tmp_path):
     def evil(entries):
         entries["runner.py"] = f"open({str(tmp_path / 'evil')!r}, 'w')".encode()
@@ -155,6 +168,22 @@ def test_a_program_of_ones_own_only_has_to_answer(net_pack, tmp_path):
     assert result.latency.median_ms == 375.0
     assert result.kernels is None
     assert result.runtime == {"name": "mine", "version": "7"}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "is_told"),
+    [("onnxruntime-web 1.20.1", True), ("onnxruntime 1.21.1", False), ("mine 1.0", False)],
+)
+def test_a_release_that_is_too_old_is_noted_though_it_answers(
+    newer_pack, tmp_path, runtime, is_told
+):
+    told = dict(zip(("mine", "7"), runtime.split(), strict=True))
+    text = HONEST.replace("CHANGE", "")
+    for old, new in told.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+    result = run_on(program(tmp_path, text), newer_pack)
+    assert result.passed
+    assert any("needs onnxruntime 1.21" in note for note in result.notes) is is_told
 
 
 def test_nodes_that_a_program_tells_are_its_kernels(net_pack, tmp_path):

@@ -369,3 +369,10 @@ def test_a_wheel_has_all_that_the_page_needs(pytestconfig, tmp_path):
     [wheel] = WheelBuilder(str(pytestconfig.rootpath)).build(directory=str(tmp_path))
     held = set(ZipFile(wheel).namelist())
     assert {f"edgeq/report/html/{name}" for name in ("style.css", "script.js", "page.py")} <= held
+
+
+def test_a_runtime_that_is_needed_is_told_where_any_will_not_do():
+    needs = {"onnxruntime": "1.22", "for": ["MatMulNBits with 8 bits"]}
+    told = Page(render(document(needs=needs)))
+    assert "onnxruntime 1.22 or newer (MatMulNBits with 8 bits)" in told.text
+    assert "or newer" not in Page(render(document(needs=None))).text

@@ -14,6 +14,7 @@ from edgeq.report.document import ModelFacts, Report
 from edgeq.report.terminal import export_svg, render
 from edgeq.report.text import amount, counted, file_size, printable
 from edgeq.runtime.latency import LatencyComparison, Timing
+from edgeq.targets.releases import Need
 from edgeq.validation.coverage import Coverage, FloatNode
 from edgeq.validation.layers import LayerFidelity
 from edgeq.validation.verdict import Score, Verdict
@@ -223,3 +224,10 @@ def test_sizes_and_counts():
     assert [amount(n) for n in (0, 12, 385_000_000)] == ["0", "12", "385 M"]
     assert [counted(n, "sample") for n in (0, 1, 2)] == ["0 samples", "1 sample", "2 samples"]
     assert printable("a\tb\x00ä") == "a\\tb\\x00ä"
+
+
+def test_a_runtime_that_is_needed_is_told_where_any_will_not_do():
+    need = Need((1, 23), ("opset 23", "MatMulNBits with 8 bits"))
+    said = words(replace(GOOD, needs=need))
+    assert "needs onnxruntime 1.23 or newer (opset 23, MatMulNBits with 8 bits)" in said
+    assert "needs" not in words(GOOD)

@@ -20,6 +20,7 @@ from edgeq.report.html.words import (
     percent,
 )
 from edgeq.report.text import amount, counted, file_size
+from edgeq.targets.releases import described
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -423,6 +424,8 @@ def origin(document: Mapping[str, Any], command: str | None) -> Markup:
         for key in ("scheme", "target", "calibrator", "samples")
         if document.get(key) not in (None, GIVEN)
     ]
+    if document.get("needs"):
+        rows.append(["needs", described(document["needs"])])
     rows.append(["environment", ", ".join(f"{k} {v}" for k, v in document["environment"].items())])
     rows.append(["time", ", ".join(_times(document))])
     rows.append(["memory", f"{number(document['peak_rss_mb'])} MB at most"])
