@@ -17,6 +17,7 @@ from edgeq.passes.pipelines import for_quantizing
 from edgeq.passes.prepare import prepare
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.forecast import forecast
+from edgeq.quantization.narrow_weights import came_halved
 from edgeq.recipe import Recipe
 from edgeq.targets import target_named
 from edgeq.targets.board import GENERIC, board_named
@@ -158,7 +159,7 @@ def inspect(
             threads=threads,
             progress=progress,
         ),
-        sizes=model_sizes(prepared.model) if sizes else None,
+        sizes=model_sizes(prepared.model, halved=came_halved(loaded.model)) if sizes else None,
         estimates=estimates,
         weights=weight_outlook(prepared.model) if weights else None,
         needs=needed_on(loaded.model, profile),

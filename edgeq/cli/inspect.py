@@ -206,7 +206,9 @@ def _view(found: Inspection) -> list[RenderableType]:
 
     from edgeq.report.elements import facts, plain
 
-    parts: list[RenderableType] = [facts(_facts(found)), Text(), _predicted(found)]
+    parts: list[RenderableType] = [facts(_facts(found))]
+    if found.decisions:
+        parts += [Text(), _predicted(found)]
     if found.forecast.float_nodes:
         parts += [Text(), _heaviest(found)]
     if any(d.form.value == "float" for d in found.decisions):

@@ -95,6 +95,11 @@ def store_as_given(model: ir.Model, original: ir.Model) -> None:
         _store_all(model, readers, kept, kind)
 
 
+def came_halved(model: ir.Model) -> bool:
+    """Whether constants of a model as it was given are in half precision."""
+    return not _HALVES.isdisjoint(_stored_kinds(model))
+
+
 def _stored_kinds(model: ir.Model) -> set[ir.DataType]:
     """The types of the constants that are worth storing in fewer bytes."""
     read = (constants.tensor(value) for node in nodes(model) for value in node.inputs)

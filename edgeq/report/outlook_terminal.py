@@ -18,6 +18,8 @@ _SHOWN: Final = 16
 
 def foretold(found: Sequence[MatrixOutlook]) -> RenderableType:
     """The worst matrices at 4 bits, and how many stand out."""
+    if not found:
+        return plain("No matrix of it can be stored in blocks: there is nothing to foretell")
     schemes = tuple(dict.fromkeys(name for each in found for name in each.sqnr_db))
     rest = len(found) - _SHOWN
     others = f" (and {rest} more matrices)" if rest > 0 else ""

@@ -9,6 +9,7 @@ until no step fits: the greedy solution of a knapsack whose gains shrink with ev
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -68,12 +69,13 @@ def widths(
     return tuple(found)
 
 
-def allocate(choices: Mapping[str, Sequence[Width]], budget: int) -> dict[str, int]:
+def allocate(choices: Mapping[str, Sequence[Width]], weights: int, target: float) -> dict[str, int]:
     """Bits for every matrix.
 
     Args:
         choices: By name, each matrix in its widths, the smallest first.
-        budget: Bytes of all of them at most.
+        weights: How many all of them have.
+        target: Bits a weight at most, over all of them, scales included.
 
     Returns:
         Bits by name.
@@ -82,12 +84,14 @@ def allocate(choices: Mapping[str, Sequence[Width]], budget: int) -> dict[str, i
         RecipeError: Not even the smallest widths fit.
     """
     place = dict.fromkeys(choices, 0)
-    spent = sum(found[0].bytes for found in choices.values())
+    spent, budget = sum(found[0].bytes for found in choices.values()), int(weights * target / 8)
     if spent > budget:
+        least = math.ceil(800 * spent / weights) / 100
         raise RecipeError(
-            f"the smallest form takes {spent} bytes, and {budget} are allowed",
+            f"the matrices take {least:g} bits a weight at least, and {target:g} are allowed",
             where="--target-bits",
-            remedy="Allow more bits, or larger blocks (--block-size 64)",
+            remedy=f"Take --target-bits {least:g}, a --scheme of fewer bits, or larger blocks "
+            "(--block-size 64)",
         )
     steps = [_step(name, found, 0) for name, found in choices.items() if len(found) > 1]
     heapq.heapify(steps)

@@ -64,11 +64,12 @@ class ModelSizes:
     total: Mapping[str, int]
 
 
-def model_sizes(model: ir.Model) -> ModelSizes:
+def model_sizes(model: ir.Model, *, halved: bool = False) -> ModelSizes:
     """What the constants of a prepared model take in every form, at default block sizes.
 
     Args:
         model: Not changed; no weight is read but where two may be tied.
+        halved: Whether its constants came in half precision: what blocks leave is stored so again.
     """
     found = find_tables(model, Recipe()).tables
     everything = sum(table.size for table in found)
@@ -76,7 +77,8 @@ def model_sizes(model: ir.Model) -> ModelSizes:
     held = sum(4 * m.rows * m.columns * m.copies for m in matrices)
     floats = sum(t.nbytes for t in tensors(model) if t.dtype.name == "FLOAT")
     others = sum(t.nbytes for t in tensors(model)) - floats
-    rest = {form: others + (floats - held) // (2 if form == HALF else 1) for form in FORMS}
+    plain = FORMS[:1] if halved else tuple(form for form in FORMS if form != HALF)
+    rest = {form: others + (floats - held) // (1 if form in plain else 2) for form in FORMS}
     total = {form: rest[form] + sum(m.bytes[form] for m in matrices) for form in FORMS}
     ranked = sorted(matrices, key=lambda each: -each.bytes[FLOAT])
     return ModelSizes(tuple(ranked), rest, total)

@@ -156,7 +156,7 @@ def _mixed(tables: Sequence[Table], scheme: BlockScheme, moments: Moments | None
             moment = None if moments is None else moments.plain(table)
             choices[table.name] = widths(table, known, moment)
     weights = sum(table.size for table in tables if table.name in choices)
-    return allocate(choices, int(weights * scheme.target_bits / 8))
+    return allocate(choices, weights, scheme.target_bits)
 
 
 def _decide(table: Table, spec: BlockSpec | None) -> list[NodeDecision]:

@@ -192,3 +192,12 @@ def test_the_runtime_that_a_model_needs_is_told(run, work):
     assert document["needs"] == {"onnxruntime": "1.21", "for": ["opset 22"]}
     others = json.loads(run("inspect", "new.onnx", "--target", "tensorrt", "--json").stdout)
     assert others["needs"] is None
+
+
+def test_a_model_without_matrices_is_told_so(run, tmp_path):
+    path = tmp_path / "plain.onnx"
+    onnx.save(graphs.proto("n (int64[4] x) => (int64[4] y) { y = Identity(x) }"), path)
+    result = run("inspect", path, "--weights")
+    assert result.exit_code == 0, result.stderr
+    assert "there is nothing to foretell" in " ".join(result.stdout.split())
+    assert "No matrix loses" not in result.stdout

@@ -15,11 +15,11 @@ def matrix(*errors):
 
 def test_the_step_that_takes_away_most_error_for_a_byte_comes_first():
     choices = {"frail": matrix(0.9, 0.2, 0.001), "tough": matrix(0.3, 0.02, 0.0001)}
-    assert allocate(choices, 400) == {"frail": 2, "tough": 2}
-    assert allocate(choices, 600) == {"frail": 4, "tough": 2}
-    assert allocate(choices, 800) == {"frail": 4, "tough": 4}
-    assert allocate(choices, 1200) == {"frail": 8, "tough": 4}
-    assert allocate(choices, 9999) == {"frail": 8, "tough": 8}
+    assert allocate(choices, 800, 4) == {"frail": 2, "tough": 2}
+    assert allocate(choices, 800, 6) == {"frail": 4, "tough": 2}
+    assert allocate(choices, 800, 8) == {"frail": 4, "tough": 4}
+    assert allocate(choices, 800, 12) == {"frail": 8, "tough": 4}
+    assert allocate(choices, 800, 99.99) == {"frail": 8, "tough": 8}
 
 
 def test_a_step_that_does_not_fit_leaves_room_for_a_smaller_one():
@@ -27,12 +27,14 @@ def test_a_step_that_does_not_fit_leaves_room_for_a_smaller_one():
         "large": [Width(2, 1000, 0.9), Width(4, 2000, 0.0)],
         "small": [Width(2, 10, 0.5), Width(4, 20, 0.4999)],
     }
-    assert allocate(choices, 1500) == {"large": 2, "small": 4}
+    assert allocate(choices, 8000, 1.5) == {"large": 2, "small": 4}
 
 
 def test_a_budget_under_the_smallest_form_is_refused():
-    with pytest.raises(RecipeError, match="--block-size 64"):
-        allocate({"m": matrix(1, 1, 1)}, 199)
+    with pytest.raises(RecipeError, match=r"2.01 bits a weight at least, and 1.9 are") as caught:
+        allocate({"m": matrix(1, 1, 1)}, 799, 1.9)
+    assert "--target-bits 2.01" in caught.value.remedy
+    assert allocate({"m": matrix(1, 1, 1)}, 799, 2.01) == {"m": 2}
 
 
 def three_layers():

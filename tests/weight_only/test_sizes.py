@@ -45,5 +45,22 @@ def test_four_bits_take_more_than_four_bits():
     assert matrix.bits("w4") == 4 + 32 / 32 + 4 / 32
 
 
+def test_what_came_as_float16_stays_as_long_as_it_was():
+    """Convolutions have no blocks; they are stored in float16 again."""
+    kernel = graphs.numbers(0, 64, 64, 3).astype(np.float16)
+    weights = graphs.numbers(1, 64, 64).astype(np.float16)
+    text = (
+        "n (float16[1,64,64] x) => (float16[1,64,64] y) {"
+        " h = Conv<pads=[1,1]>(x, k) b = MatMul(h, v) y = Identity(b) }"
+    )
+    model = graphs.proto(text, k=kernel, v=weights)
+    told = edgeq.inspect(model, sizes=True).sizes
+    assert told.rest == {"fp32": 4 * kernel.size} | dict.fromkeys(
+        ("fp16", "w8", "w4", "w2"), 2 * kernel.size
+    )
+    made = edgeq.quantize(model, scheme="w4", validate=False, threads=1).model
+    assert sum(t.nbytes for t in tensors(made)) == pytest.approx(told.total["w4"], abs=64)
+
+
 def test_nobody_asked():
     assert edgeq.inspect(tied()).sizes is None
