@@ -69,11 +69,24 @@ class Evaluation:
         task = self._task
         if task is None:
             raise ValueError("there is no metric")
+        return Score(
+            self.name, self.original(), self._scored(candidate, task), task.higher_is_better
+        )
+
+    def original(self) -> float:
+        """The score of the original, computed once; 1 where candidates are compared with it.
+
+        Raises:
+            DataError: The data does not fit the model or the metric.
+            PluginError: A metric of the user's fails.
+        """
+        if self._task is None:
+            return 1.0
         if self._fp32 is None:
             config = SessionConfig(self._threads)
             original = Session(self._model, config, what="the original")
-            self._fp32 = self._scored(original, task)
-        return Score(self.name, self._fp32, self._scored(candidate, task), task.higher_is_better)
+            self._fp32 = self._scored(original, self._task)
+        return self._fp32
 
     def _original(self) -> Session:
         if self._opened is None:

@@ -159,13 +159,16 @@ def guide(
     del affordable
     told: dict[str, object] = {"metric": metric, "tokenizer": tokenizer, "window": window}
     told |= {"max-samples": max_samples, "max-drop": max_drop}
+    scorer = Evaluation(evaluation, metric, loaded.model, threads=threads, max_samples=scored)
+    # What is wrong with the metric or the data shows here, and not once for every rung.
+    scorer.original()
     walk = Walk(
         model,
         loaded,
         subject,
         (evaluation, calibration, max_samples),
         {"metric": metric, "threads": threads},
-        Evaluation(evaluation, metric, loaded.model, threads=threads, max_samples=scored),
+        scorer,
         _command_of(loaded.path, data, told),
         context,
         schedule,

@@ -86,3 +86,12 @@ def test_a_metric_of_the_users_always_gets_all_samples(run, net, calib, eval_dat
         "--time-limit", 0, "--json",
     )  # fmt: skip
     assert [row["score"] for row in json.loads(told.stdout)["models"]] == [1.0, 1.0]
+
+
+def test_a_metric_that_fails_is_told_once_and_before_anything_is_made(
+    run, refused, net, eval_data, work
+):
+    (work / "broken.py").write_text("def score(outputs, labels):\n    return labels['there']\n")
+    result = run("guide", net, "--eval", eval_data, "--metric", "broken.py:score")
+    refused(result, "the metric fails with KeyError: 'there'")
+    assert "left out" not in result.stderr
