@@ -61,7 +61,7 @@ def resolve_blocks(scheme: str, choice: BlockChoice, *, has_data: bool) -> Block
             where="--format",
             remedy=nearest(choice.format, FORMATS),
         )
-    learns = has_data and (bits <= _WORTH_IT or choice.target_bits is not None)
+    learns = has_data and bits <= _WORTH_IT
     method = choice.method or (_WITH_DATA if learns else WITHOUT_DATA)
     applicable(method, has_data=has_data)
     _require_bits(bits, choice)

@@ -19,6 +19,7 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import HALF
 from edgeq.refinement.channels import channel_ranges
 from edgeq.report.blocks import BlockRow
+from edgeq.weight_only.allocation import mixed_bits
 from edgeq.weight_only.dynamic import quantize_dynamically
 from edgeq.weight_only.methods import AUTO, AWQ, WITHOUT_DATA
 from edgeq.weight_only.scheme import SCHEME_BITS
@@ -86,18 +87,25 @@ def _in_blocks(ground: Ground) -> Converted:
     scheme = options.blocks
     if scheme is None:
         raise RecipeError("there is nothing said about blocks", where="scheme", remedy="Report it")
-    moments, scaled = None, NOTHING_SCALED
-    if ground.samples and scheme.learns:
-        if scheme.method in (AUTO, AWQ):
-            scaled = scaled_for_blocks(
-                ground.model, scheme, options.recipe, ground.samples, threads=options.threads
-            )
+    learns = bool(ground.samples) and scheme.learns
+    scaled = NOTHING_SCALED
+    if learns and scheme.method in (AUTO, AWQ):
+        scaled = scaled_for_blocks(
+            ground.model, scheme, options.recipe, ground.samples, threads=options.threads
+        )
+    moments, mixed = None, {}
+    if learns or scheme.target_bits is not None:
         reference = ground.model.clone()
         tables = find_tables(reference, options.recipe).tables
-        moments = SequentialMoments(reference, tables, ground.samples, threads=options.threads)
+        mixed = mixed_bits(
+            reference, tables, scheme, ground.proof,
+            threads=options.threads, progress=ground.progress,
+        )  # fmt: skip
+        if learns:
+            moments = SequentialMoments(reference, tables, ground.samples, threads=options.threads)
     # What is left of activation-aware rounding behind its factors.
     plain = replace(scheme, method=WITHOUT_DATA) if scheme.method == AWQ else scheme
-    found = store_in_blocks(ground.model, plain, options.recipe, moments, ground.progress)
+    found = store_in_blocks(ground.model, plain, options.recipe, moments, ground.progress, mixed)
     rows = tuple(_row(table, scaled.nodes) for table in found.tables)
     told = (*_notes(rows), *scaling_notes(scaled))
     return Converted(ground.model, scheme.method, found.decisions, told, rows)

@@ -109,6 +109,7 @@ class Session:
             ) from error
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._ort.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._ort.get_outputs())
+        self._defaults = tuple(i.name for i in self._ort.get_overridable_initializers())
 
     def _source(self, model: ir.Model | Path) -> bytes | str:
         if isinstance(model, Path):
@@ -130,7 +131,8 @@ class Session:
         """Run once.
 
         Args:
-            sample: Input name -> array. Names that the model does not have are left out.
+            sample: Input name -> array. Names that the model does not have are left out; so may be
+                inputs that have a default.
             outputs: The outputs to compute; all when None.
 
         Returns:
@@ -140,7 +142,7 @@ class Session:
             DataError: onnxruntime refuses the sample.
         """
         names = list(self.outputs if outputs is None else outputs)
-        feed = {name: sample[name] for name in self.inputs if name in sample}
+        feed = {name: sample[name] for name in (*self.inputs, *self._defaults) if name in sample}
         begun = time.perf_counter()
         try:
             results = self._ort.run(names, feed)

@@ -1,9 +1,9 @@
-"""Mixed bits: more for the matrices that suffer most, within a budget of bytes.
+"""Mixed bits: more for the matrices that harm the model most, within a budget of bytes.
 
-Every matrix is tried in each width with a quick method; its error is the energy of the layer's
-output error over that of its output (without data: of the weights), so that layers of any scale
-compare. From the smallest form on, the step that takes away most error for a byte comes first,
-until no step fits: the greedy solution of a knapsack whose gains shrink with every step.
+Every matrix is rounded to its narrowest width alone, and what that does to the model's outputs is
+measured; a wider one does as much less as it leaves less error in the weights. From the smallest
+form on, the step that takes away most damage for a byte comes first, until no step fits: the greedy
+solution of a knapsack whose gains shrink with every step.
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ from typing import TYPE_CHECKING, Final
 
 from edgeq.errors import RecipeError
 from edgeq.weight_only.blocks import BITS, stored_bytes
+from edgeq.weight_only.damage import Trials
 from edgeq.weight_only.methods import WITHOUT_DATA, quantize_rows, relative_error
+from edgeq.weight_only.scheme import STANDARD
+from edgeq.weight_only.standard import STANDARD_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
 
+    import onnx_ir as ir
+
+    from edgeq.types import FloatArray, Sample
     from edgeq.weight_only.blocks import BlockSpec
-    from edgeq.weight_only.moment import Moment
+    from edgeq.weight_only.scheme import BlockScheme
     from edgeq.weight_only.tables import Table
 
-_OUTPUT_COUNTS: Final = 50.0
-"""What the error of an output layer counts beside that of others, which what flows past them
-dilutes and layers behind make up for. In a language model of 135 M weights in 4 bits the relative
-errors of 210 inner layers add up to 0.28 and cost 4 % of perplexity; that of the output layer is
-0.003 and costs 2 %."""
+    Progress: TypeAlias = Callable[[int, int | None], None]
 
-_SAMPLED_ROWS: Final = 256
-"""Rows of a matrix that its errors are estimated on."""
+_RUNS: Final = 256
+"""Runs of the model at most: as many samples for each matrix as that allows, and where there are
+more matrices, neighbours together."""
+
+_SAMPLED_ROWS: Final = 128
+"""Rows of a matrix by which its widths are compared with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,8 @@ class Width:
     Attributes:
         bits: The width.
         bytes: What it takes, all included.
-        error: Energy of the error over that of the signal, times what it counts.
+        error: What it does to the outputs of the model: energy of the error over that of the
+            signal.
     """
 
     bits: int
@@ -49,24 +57,120 @@ class Width:
     error: float
 
 
-def widths(
-    table: Table, specs: Mapping[int, BlockSpec], moment: Moment | None
-) -> tuple[Width, ...]:
-    """A matrix in every width, the smallest first; estimated on some of its rows.
+def mixed_bits(
+    model: ir.Model,
+    tables: Sequence[Table],
+    scheme: BlockScheme,
+    samples: Sequence[Sample],
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Bits of every matrix under the budget of the scheme, by name; empty without one.
 
     Args:
-        table: The matrix.
-        specs: How it would be stored, by bits.
-        moment: What it is multiplied by; None without data.
+        model: The float model; not changed.
+        tables: Its matrices.
+        scheme: What is asked for.
+        samples: What the model is run on.
+        threads: Threads of onnxruntime; 0 lets it choose.
+        progress: Called with the matrices done, and how many there are.
+
+    Raises:
+        RecipeError: Not even the smallest widths fit.
     """
-    counts = _OUTPUT_COUNTS if table.is_handed_out else 1.0
-    step = -(-table.rows // _SAMPLED_ROWS)
-    rows = table.read()[::step]
-    found = []
-    for bits, spec in sorted(specs.items()):
-        error = relative_error(rows, quantize_rows(rows, spec, WITHOUT_DATA, moment), moment)
-        found.append(Width(bits, stored_bytes(spec, table.rows, table.columns), counts * error))
-    return tuple(found)
+    if scheme.target_bits is None:
+        return {}
+    stored = STANDARD_BITS if scheme.format == STANDARD else BITS
+    # Nothing under the width of the scheme: what a layer in 2 bits costs at the far end of a model
+    # is more than its own error tells.
+    allowed = sorted(bits for bits in stored if bits >= scheme.bits)
+    specs: dict[Table, list[BlockSpec]] = {}
+    for table in tables:
+        asked = scheme.asked(table)
+        forms = (scheme.of_bits(table, bits) for bits in ([asked] if asked else allowed))
+        if known := [form for form in forms if form is not None]:
+            specs[table] = known
+    weights = sum(table.size for table in specs)
+    # Refused before anything is run.
+    _budget(sum(_bytes(t, known[0]) for t, known in specs.items()), weights, scheme.target_bits)
+    choices = widths(model, specs, samples, threads=threads, progress=progress)
+    return allocate(choices, weights, scheme.target_bits)
+
+
+def widths(
+    model: ir.Model,
+    specs: Mapping[Table, Sequence[BlockSpec]],
+    samples: Sequence[Sample],
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, tuple[Width, ...]]:
+    """The matrices by name, each in every width, the smallest first.
+
+    Args:
+        model: The float model; not changed.
+        specs: How each matrix may be stored, the smallest first.
+        samples: What the model is run on.
+        threads: Threads of onnxruntime; 0 lets it choose.
+        progress: Called with the matrices done, and how many there are.
+    """
+    left = {table: _left(table, known) for table, known in specs.items()}
+    narrow = {table: known[0] for table, known in specs.items() if len(known) > 1}
+    harms = _harms(model, narrow, left, samples, threads, progress)
+    found = {}
+    for table, known in specs.items():
+        factor = harms.get(table, 0.0) / (left[table][0] or 1.0)
+        found[table.name] = tuple(
+            Width(spec.bits, _bytes(table, spec), factor * error)
+            for spec, error in zip(known, left[table], strict=True)
+        )
+    return found
+
+
+def _left(table: Table, specs: Sequence[BlockSpec]) -> list[float]:
+    """The relative error of the weights in each form, by some of the rows."""
+    rows = table.read()[:: -(-table.rows // _SAMPLED_ROWS)]
+    return [relative_error(rows, quantize_rows(rows, spec, WITHOUT_DATA)) for spec in specs]
+
+
+def _harms(
+    model: ir.Model,
+    specs: Mapping[Table, BlockSpec],
+    left: Mapping[Table, Sequence[float]],
+    samples: Sequence[Sample],
+    threads: int,
+    progress: Progress | None,
+) -> dict[Table, float]:
+    """What each matrix does to the outputs; ``left`` tells what it leaves of itself."""
+    if not specs:
+        return {}
+    step = -(-len(samples) // max(1, _RUNS // len(specs)))
+    trials = Trials(model, specs, samples[::step], threads=threads)
+    tables = [table for table in specs if trials.reaches(table)]
+    together = -(-len(tables) // _RUNS)
+    found: dict[Table, float] = {}
+    for start in range(0, len(tables), together or 1):
+        group = tables[start : start + together]
+        error = sum(left[table][0] for table in group)
+        harm = trials.damage({table: _rounded(table, specs[table]) for table in group})
+        found |= {table: harm * left[table][0] / (error or 1.0) for table in group}
+        if progress is not None:
+            progress(start + len(group), len(tables))
+    # What no run can be fed counts as the others do on average.
+    known = sum(left[table][0] for table in found)
+    mean = sum(found.values()) / known if known else 1.0
+    return {table: found.get(table, mean * left[table][0]) for table in specs}
+
+
+def _rounded(table: Table, spec: BlockSpec) -> FloatArray:
+    real = quantize_rows(table.read(), spec, WITHOUT_DATA).real()
+    table.let_go()
+    return real
+
+
+def _bytes(table: Table, spec: BlockSpec) -> int:
+    return stored_bytes(spec, table.rows, table.columns)
 
 
 def allocate(choices: Mapping[str, Sequence[Width]], weights: int, target: float) -> dict[str, int]:
@@ -84,15 +188,8 @@ def allocate(choices: Mapping[str, Sequence[Width]], weights: int, target: float
         RecipeError: Not even the smallest widths fit.
     """
     place = dict.fromkeys(choices, 0)
-    spent, budget = sum(found[0].bytes for found in choices.values()), int(weights * target / 8)
-    if spent > budget:
-        least = math.ceil(800 * spent / weights) / 100
-        raise RecipeError(
-            f"the matrices take {least:g} bits a weight at least, and {target:g} are allowed",
-            where="--target-bits",
-            remedy=f"Take --target-bits {least:g}, a --scheme of fewer bits, or larger blocks "
-            "(--block-size 64)",
-        )
+    spent = sum(found[0].bytes for found in choices.values())
+    budget = _budget(spent, weights, target)
     steps = [_step(name, found, 0) for name, found in choices.items() if len(found) > 1]
     heapq.heapify(steps)
     while steps:
@@ -113,6 +210,20 @@ def _step(name: str, found: Sequence[Width], now: int) -> tuple[float, str]:
     here, there = found[now], found[now + 1]
     gain = (here.error - there.error) / max(there.bytes - here.bytes, 1)
     return -gain, name
+
+
+def _budget(smallest: int, weights: int, target: float) -> int:
+    """Bytes of all matrices at most."""
+    budget = int(weights * target / 8)
+    if smallest > budget:
+        least = math.ceil(800 * smallest / weights) / 100
+        raise RecipeError(
+            f"the matrices take {least:g} bits a weight at least, and {target:g} are allowed",
+            where="--target-bits",
+            remedy=f"Take --target-bits {least:g}, a --scheme of fewer bits, or larger blocks "
+            "(--block-size 64)",
+        )
+    return budget
 
 
 def possible(bits: float) -> bool:

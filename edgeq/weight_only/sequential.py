@@ -75,10 +75,6 @@ class SequentialMoments:
         self._reached: dict[str, Moment | None] = {}
         self._settled: list[_Settled] = []
 
-    def plain(self, table: Table) -> Moment | None:
-        """As :meth:`of`, in the float model."""
-        return self._plain.of(table)
-
     def of(self, table: Table) -> Moment | None:
         """What is multiplied by the table.
 

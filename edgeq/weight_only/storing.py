@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgeq.graph import rewire
 from edgeq.graph.walk import node_name
 from edgeq.quantization.plan import NodeDecision, NodeForm
-from edgeq.weight_only.allocation import allocate, widths
-from edgeq.weight_only.blocks import BITS, stored_bytes
+from edgeq.weight_only.blocks import stored_bytes
 from edgeq.weight_only.methods import (
     AUTO,
     WITHOUT_DATA,
@@ -20,16 +19,15 @@ from edgeq.weight_only.methods import (
 )
 from edgeq.weight_only.operators import OperatorForm
 from edgeq.weight_only.scheme import STANDARD
-from edgeq.weight_only.standard import STANDARD_BITS, StandardForm
+from edgeq.weight_only.standard import StandardForm
 from edgeq.weight_only.tables import find_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
     from edgeq.recipe import Recipe
-    from edgeq.weight_only.allocation import Width
     from edgeq.weight_only.blocks import BlockMatrix, BlockSpec
     from edgeq.weight_only.moment import Moment
     from edgeq.weight_only.scheme import BlockScheme
@@ -39,12 +37,8 @@ if TYPE_CHECKING:
 class Moments(Protocol):
     """Knows what the layers read."""
 
-    def plain(self, table: Table) -> Moment | None:
-        """What is multiplied by the table in the float model; None where nothing reaches it."""
-        ...
-
     def of(self, table: Table) -> Moment | None:
-        """The same behind the tables that are settled; None where nothing reaches it."""
+        """What is multiplied by the table, those before it settled; None where nothing is."""
         ...
 
     def settle(self, table: Table, matrix: BlockMatrix) -> None:
@@ -97,6 +91,7 @@ def store_in_blocks(
     recipe: Recipe,
     moments: Moments | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    mixed: Mapping[str, int] | None = None,
 ) -> Outcome:
     """Replace the matrices of a model by blocks.
 
@@ -106,6 +101,7 @@ def store_in_blocks(
         recipe: Names what stays float.
         moments: What the layers read; None without data.
         progress: Called with the matrices done, and how many there are.
+        mixed: Bits of matrices by name, where they are not those of the scheme.
 
     Raises:
         RecipeError: The method needs data, or a pattern matches nothing.
@@ -116,10 +112,9 @@ def store_in_blocks(
     decisions = dict(found.decisions)
     stored: list[StoredTable] = []
     everything = sum(table.size for table in found.tables)
-    mixed = _mixed(found.tables, scheme, moments)
     for count, table in enumerate(found.tables):
         spec = scheme.spec(table, everything)
-        if table.name in mixed:
+        if mixed and table.name in mixed:
             spec = scheme.of_bits(table, mixed[table.name])
         decided = _decide(table, spec)
         decisions |= {decision.node: decision for decision in decided}
@@ -137,26 +132,6 @@ def store_in_blocks(
         if progress is not None:
             progress(count + 1, len(found.tables))
     return Outcome(tuple(stored), tuple(decisions.values()))
-
-
-def _mixed(tables: Sequence[Table], scheme: BlockScheme, moments: Moments | None) -> dict[str, int]:
-    """Bits of every matrix under the budget; empty without one."""
-    if scheme.target_bits is None:
-        return {}
-    stored = STANDARD_BITS if scheme.format == STANDARD else BITS
-    # Nothing under the width of the scheme: what a layer in 2 bits costs at the far end of a model
-    # is more than its own error tells.
-    allowed = [bits for bits in stored if bits >= scheme.bits]
-    choices: dict[str, Sequence[Width]] = {}
-    for table in tables:
-        asked = scheme.asked(table)
-        specs = {bits: scheme.of_bits(table, bits) for bits in ((asked,) if asked else allowed)}
-        known = {bits: spec for bits, spec in specs.items() if spec is not None}
-        if known:
-            moment = None if moments is None else moments.plain(table)
-            choices[table.name] = widths(table, known, moment)
-    weights = sum(table.size for table in tables if table.name in choices)
-    return allocate(choices, weights, scheme.target_bits)
 
 
 def _decide(table: Table, spec: BlockSpec | None) -> list[NodeDecision]:

@@ -32,6 +32,14 @@ def test_arrays_that_the_model_does_not_have_are_left_out():
     assert Session(loaded()).run(sample)["y"].shape == (1, 4)
 
 
+def test_an_input_with_a_default_may_be_fed():
+    model = graphs.build("n (float[2] x) => (float[2] y) { y = Add(x, w) }", w=np.ones(2, "f"))
+    model.graph.inputs.append(model.graph.initializers["w"])
+    session, sample = Session(model), {"x": np.zeros(2, np.float32)}
+    assert session.run(sample)["y"].tolist() == [1, 1]
+    assert session.run({**sample, "w": np.full(2, 3, np.float32)})["y"].tolist() == [3, 3]
+
+
 def test_only_the_outputs_asked_for_are_computed():
     text = "n (float[2] x) => (float[2] y, float[2] z) { y = Sin(x) z = Neg(y) }"
     sample = {"x": np.ones(2, np.float32)}

@@ -6,7 +6,12 @@ import pytest
 
 import edgeq
 from edgeq.errors import RecipeError
-from edgeq.weight_only.allocation import Width, allocate
+from edgeq.recipe import Recipe
+from edgeq.weight_only import allocation
+from edgeq.weight_only.allocation import Width, allocate, widths
+from edgeq.weight_only.blocks import BlockSpec
+from edgeq.weight_only.damage import Trials
+from edgeq.weight_only.tables import find_tables
 
 
 def matrix(*errors):
@@ -79,12 +84,71 @@ def test_nothing_is_narrower_than_the_scheme():
     assert bits == {"a": 4, "b": 8, "c": 4}
 
 
-def test_of_two_equal_layers_the_output_layer_is_the_wider_one():
+def test_a_budget_under_the_smallest_form_is_refused_before_anything_is_tried(monkeypatch):
+    monkeypatch.setattr(Trials, "__init__", lambda *_, **__: pytest.fail("the model was run"))
+    with pytest.raises(RecipeError, match="bits a weight at least"):
+        edgeq.quantize(three_layers(), scheme="w4", target_bits=5.0, validate=False, threads=1)
+
+
+def two_layers(scale_u, scale_v):
+    """Two equal layers beside each other, of which the output takes so much."""
     weights = graphs.numbers(1, 64, 64, scale=0.1)
-    model = graphs.proto(
-        "n (float[5,64] x) => (float[5,64] y) {"
-        " [a] h = MatMul(x, u) [r] i = Relu(h) [b] y = MatMul(i, v) }",
+    return graphs.proto(
+        "n (float[5,64] x, float[5,64] z) => (float[5,64] y) {"
+        " [a] h = MatMul(x, u) [b] i = MatMul(z, v) [r] j = Sigmoid(h) [s] k = Sigmoid(i)"
+        " [t] l = Mul(j, p) [m] n = Mul(k, q) [o] y = Add(l, n) }",
         u=weights, v=weights + graphs.numbers(2, 64, 64, scale=1e-6),
+        p=np.float32(scale_u), q=np.float32(scale_v),
     )  # fmt: skip
-    result = edgeq.quantize(model, scheme="w4", target_bits=7.2, validate=False, threads=1)
-    assert {row.nodes[0]: row.bits for row in result.report.blocks} == {"a": 4, "b": 8}
+
+
+@pytest.mark.parametrize(("scales", "wide"), [((1.0, 0.1), "a"), ((0.1, 1.0), "b")])
+@pytest.mark.parametrize("has_data", [True, False])
+def test_of_two_equal_layers_that_one_is_wider_which_the_output_minds(scales, wide, has_data):
+    data = [{name: graphs.numbers(seed, 5, 64) for seed, name in enumerate("xz")}]
+    result = edgeq.quantize(
+        two_layers(*scales), data if has_data else None, scheme="w4", target_bits=7.2,
+        validate=False, threads=1,
+    )  # fmt: skip
+    bits = {row.nodes[0]: row.bits for row in result.report.blocks}
+    assert bits == {"a": 4, "b": 4, wide: 8}
+
+
+def test_a_matrix_that_no_run_can_be_fed_counts_as_the_others_do_on_average():
+    model = graphs.build(
+        "n (bool c, float[2,64] x) => (float[2,64] y, float[2,64] z) {"
+        " z = MatMul(x, v) y = If (c) <"
+        "then_branch = t () => (float[2,64] p) { [inside] p = MatMul(x, w) },"
+        "else_branch = e () => (float[2,64] q) { q = Neg(x) }> }",
+        v=graphs.numbers(1, 64, 64), w=graphs.numbers(2, 64, 64),
+    )  # fmt: skip
+    (body,) = (n.attributes["then_branch"].as_graph() for n in model.graph if n.op_type == "If")
+    constant = model.graph.initializers.pop("w")
+    body.register_initializer(constant)
+    sample = {"c": np.asarray(True), "x": graphs.numbers(3, 2, 64)}
+    tables = find_tables(model, Recipe()).tables
+    specs = {table: [BlockSpec(4, 32), BlockSpec(8, 32)] for table in tables}
+    found = widths(model, specs, [sample])
+    shares = {name: narrow.error / wide.error for name, (narrow, wide) in found.items()}
+    assert found["w"][0].error == pytest.approx(found["v"][0].error, rel=0.1)
+    assert shares["w"] == pytest.approx(shares["v"], rel=0.3)
+
+
+def test_no_more_runs_than_are_allowed_even_where_matrices_are_many(monkeypatch):
+    monkeypatch.setattr(allocation, "_RUNS", 2)
+    model = graphs.build(
+        "n (float[5,64] x) => (float[5,64] y) {"
+        " [a] h = MatMul(x, u) [r] i = Relu(h) [b] z = MatMul(i, v) [s] j = Relu(z)"
+        " [c] y = MatMul(j, w) }",
+        **{name: graphs.numbers(seed, 64, 64) for seed, name in enumerate("uvw")},
+    )
+    tried = []
+    damage = Trials.damage
+    monkeypatch.setattr(
+        Trials, "damage", lambda self, instead: tried.append(len(instead)) or damage(self, instead)
+    )
+    tables = find_tables(model, Recipe()).tables
+    specs = {table: [BlockSpec(4, 32), BlockSpec(8, 32)] for table in tables}
+    found = widths(model, specs, graphs.feeds(model, 8))
+    assert tried == [2, 1]
+    assert all(narrow.error > 50 * wide.error > 0 for narrow, wide in found.values())
