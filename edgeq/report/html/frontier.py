@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeq.report.html import sections, summary
+from edgeq.report.html import origin, summary
 from edgeq.report.html.markup import Content, Markup, code, section, table, tag
 from edgeq.report.html.page import cleaned, page
 from edgeq.report.html.words import NONE, TIMES, decibels, finite, milliseconds, number
@@ -26,7 +26,7 @@ def render_frontier(document: Mapping[str, Any], command: str | None = None) -> 
         ("summary", "Summary", tag("div", _banner(shown), _cards(shown), id="summary")),
         ("frontier", "Frontier", _plot()),
         ("models", "Models", _models(shown)),
-        ("origin", "Origin", sections.origin(shown, command)),
+        ("origin", "Origin", origin.origin(shown, command)),
     ]
     about = f"{counted(len(shown['points']), 'model')} of one original, for {shown['target']}"
     data = {"layers": [], "values": [], "frontier": _data(shown)}

@@ -27,6 +27,9 @@ Content: TypeAlias = str | None
 Attribute: TypeAlias = str | int | float | bool | None
 """Of an element: True is an attribute without a value, False and None are none at all."""
 
+ROWS = 2000
+"""Rows of a table at most; a page of more is no page for people."""
+
 _VOID = frozenset({"br", "input", "meta"})
 """Elements without an end. Those of SVG have one: without it the next would be inside."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeq.report.html import sections, summary
-from edgeq.report.html.markup import Content, Markup, section, table, tag
+from edgeq.report.html import measured, origin, summary
+from edgeq.report.html.markup import ROWS, Content, Markup, section, table, tag
 from edgeq.report.html.page import cleaned, page
 from edgeq.report.html.words import NONE, TIMES, finite, number, percent
 from edgeq.report.text import amount, counted
@@ -25,17 +25,17 @@ def render_optimization(document: Mapping[str, Any], command: str | None = None)
     sizes = shown["size"]
     parts = [
         ("summary", "Summary", tag("div", _banner(shown), _cards(shown), id="summary")),
-        ("warnings", "Warnings", sections.warnings(shown)),
+        ("warnings", "Warnings", origin.warnings(shown)),
         ("passes", "Passes", _passes(shown)),
-        ("latency", "Speed", sections.latency_section(shown["latency"], "before", "after")),
+        ("latency", "Speed", measured.latency_section(shown["latency"], "before", "after")),
         (
             "size",
             "Size",
-            sections.size_section(sizes["before_bytes"], sizes["after_bytes"], "before", "after"),
+            measured.size_section(sizes["before_bytes"], sizes["after_bytes"], "before", "after"),
         ),
         ("operators", "Operators", _operators(shown)),
         ("declined", "Left alone", _declined(shown)),
-        ("origin", "Origin", sections.origin(shown, command)),
+        ("origin", "Origin", origin.origin(shown, command)),
     ]
     about = "Cleaned and folded; its outputs stay the same"
     return page(summary.title(shown), about, parts, {"layers": [], "values": []})
@@ -124,7 +124,7 @@ def _operators(document: Mapping[str, Any]) -> Markup:
     return section(
         "operators",
         "Operators",
-        table(["operator", "before", "after"], rows[: sections.ROWS], numbers=(1, 2)),
+        table(["operator", "before", "after"], rows[:ROWS], numbers=(1, 2)),
     )
 
 
@@ -140,7 +140,7 @@ def _declined(document: Mapping[str, Any]) -> Markup | None:
         tag(
             "details",
             tag("summary", f"All {len(rows)} places"),
-            table(["pass", "place and reason"], rows[: sections.ROWS]),
+            table(["pass", "place and reason"], rows[:ROWS]),
         ),
         lead="Places that looked like work, and why nothing was done there.",
     )

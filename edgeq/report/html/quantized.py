@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.report.calibration import ChannelFacts
 from edgeq.report.details import Bars
-from edgeq.report.html import sections, summary
+from edgeq.report.html import choices, losses, measured, origin, summary
 from edgeq.report.html.markup import Markup, section, tag
 from edgeq.report.html.page import cleaned, page
 from edgeq.report.text import counted
@@ -49,18 +49,18 @@ def render(
     decisions = [] if details is None else [_decision(each) for each in details.decisions]
     parts = [
         ("summary", "Summary", _top(shown)),
-        ("warnings", "Warnings", sections.warnings(shown)),
-        ("accuracy", "Accuracy", sections.accuracy(shown)),
-        ("coverage", "Whole numbers", sections.coverage(shown)),
-        ("latency", "Speed", sections.latency(shown)),
-        ("size", "Size", sections.size(shown)),
-        ("layers", "Layers", sections.layers(shown, linked=bool(values))),
-        ("parting", "Parting", sections.parting(shown)),
+        ("warnings", "Warnings", origin.warnings(shown)),
+        ("accuracy", "Accuracy", measured.accuracy(shown)),
+        ("coverage", "Whole numbers", measured.coverage(shown)),
+        ("latency", "Speed", measured.latency(shown)),
+        ("size", "Size", measured.size(shown)),
+        ("layers", "Layers", losses.layers(shown, linked=bool(values))),
+        ("parting", "Parting", losses.parting(shown)),
         ("values", "Values", _inside(shown, values, details)),
-        ("steps", "Steps", sections.steps(shown)),
-        ("budget", "Budget", sections.budget(shown)),
-        ("plan", "Plan", sections.plan(decisions)),
-        ("origin", "Origin", sections.origin(shown, command)),
+        ("steps", "Steps", choices.steps(shown)),
+        ("budget", "Budget", choices.budget(shown)),
+        ("plan", "Plan", choices.plan(decisions)),
+        ("origin", "Origin", origin.origin(shown, command)),
     ]
     return page(summary.title(shown), _about(shown), parts, data)
 
@@ -152,7 +152,7 @@ def _inside(
 
     Without a script there is a table of the ranges.
     """
-    worst = sections.worst_values(document, {value["name"] for value in values})
+    worst = losses.worst_values(document, {value["name"] for value in values})
     if not values:
         lead = "What rounding single values costs."
         return None if worst is None else section("values", _NUMBERS, worst, lead=lead)
@@ -164,7 +164,7 @@ def _inside(
         worst,
         tag("div", id="explorer", class_="script"),
         None if note is None else tag("p", note, class_="hint"),
-        tag("noscript", sections.ranges(values)),
+        tag("noscript", losses.ranges(values)),
         lead="Which numbers each value of the model takes, and which of them the integers cover. "
         "What lies outside is cut off.",
     )
