@@ -14,10 +14,10 @@ from edgeq.quantization.float8 import MINIMUM_OPSET, quantize_to_float8, read_by
 from edgeq.quantization.half import convert_to_half
 from edgeq.quantization.half_values import too_large_for_half
 from edgeq.quantization.left_float import float_notes, left_in_half
+from edgeq.quantization.magnitudes import magnitudes
 from edgeq.quantization.narrow_weights import store_as_bfloat16
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import HALF
-from edgeq.refinement.channels import channel_ranges
 from edgeq.report.blocks import BlockRow
 from edgeq.weight_only.allocation import mixed_bits
 from edgeq.weight_only.dynamic import quantize_dynamically
@@ -150,11 +150,8 @@ def _brain(ground: Ground) -> Converted:
 
 def _float8(ground: Ground) -> Converted:
     recipe = ground.options.recipe
-    wanted = dict.fromkeys(read_by_products(ground.model, recipe), -1)
-    seen = channel_ranges(ground.model, wanted, ground.samples)
-    largest = {
-        name: float(max(-each.minimum.min(), each.maximum.max())) for name, each in seen.items()
-    }
+    wanted = sorted(read_by_products(ground.model, recipe))
+    largest = magnitudes(ground.model, wanted, ground.samples, threads=ground.options.threads)
     decisions = quantize_to_float8(ground.model, recipe, largest)
     count = sum(d.form is NodeForm.STORED for d in decisions)
     told = (

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import onnx_ir as ir
 
-from edgeq.calibration.collector import collect
 from edgeq.graph.walk import name_of, nodes, values
 from edgeq.quantization.half_range import LARGEST
+from edgeq.quantization.magnitudes import magnitudes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,8 +39,7 @@ def too_large_for_half(
         for name, value in values(model).items()
         if value in fed and value.dtype is ir.DataType.FLOAT and not value.is_initializer()
     ]
-    found = collect(model, asked, samples, frozenset(), threads=threads).statistics
-    largest = {name: max(-s.minimum, s.maximum) for name, s in found.items() if s.count}
+    largest = magnitudes(model, asked, samples, threads=threads)
 
     def told(node: ir.Node) -> str:
         around = {name_of(v) for v in (*node.inputs, *node.outputs) if v is not None and v.name}

@@ -120,3 +120,18 @@ def test_a_target_with_kernels_gets_a_model_that_was_run():
 def test_without_kernels_or_samples_it_is_refused(target, samples, said):
     with pytest.raises(RecipeError, match=said):
         edgeq.quantize(model(), samples, scheme="fp8", target=target, threads=1)
+
+
+def test_samples_of_many_lengths_show_how_large_inputs_get():
+    text = "n (float[1,8,L] x) => (float[1,6,M] y) { [p] y = Conv(x, w) }"
+    model = graphs.proto(text, 21, w=graphs.numbers(0, 6, 8, 3))
+    samples = [{"x": graphs.numbers(length, 1, 8, length)} for length in (5, 9, 12)]
+    result = edgeq.quantize(model, samples, scheme="fp8", target="tensorrt", threads=1)
+    assert [d.form for d in result.plan.decisions] == [NodeForm.STORED]
+    largest = max(float(np.abs(sample["x"]).max()) for sample in samples)
+    (scale,) = [
+        constants.scalar(node.inputs[1])
+        for node in nodes(result.model)
+        if node.op_type == "QuantizeLinear"
+    ]
+    assert scale == pytest.approx(largest / LARGEST)
