@@ -78,7 +78,7 @@ class Converted:
 
 Conversion: TypeAlias = Callable[[Ground], Converted]
 
-MINIMUM_OPSETS: Final = {"dynamic": 11, "bf16": 13, "fp8": MINIMUM_OPSET}
+MINIMUM_OPSETS: Final = {"dynamic": 11, "fp16": 13, "bf16": 13, "fp8": MINIMUM_OPSET}
 """The opset that a scheme needs, where it needs one."""
 
 

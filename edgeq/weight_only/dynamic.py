@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edgeq.graph import constants
 from edgeq.graph.walk import node_name
 from edgeq.quantization.annotate import annotate
 from edgeq.quantization.insert import insert
@@ -25,7 +26,7 @@ from edgeq.weight_only.one_scale import products, rounding_errors
 from edgeq.weight_only.routers import REASON, routers
 from edgeq.weight_only.scheme import BlockScheme
 from edgeq.weight_only.storing import store_in_blocks
-from edgeq.weight_only.tables import find_tables
+from edgeq.weight_only.tables import FEWEST, find_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,8 @@ def quantize_dynamically(
     outcome = store_in_blocks(made, scheme, recipe, progress=progress)
     decided = {d.node: d for d in plan.decisions if d.form is NodeForm.DYNAMIC}
     rest = {d.node: d for d in outcome.decisions if d.node not in decided}
-    explained = [_explained(decision, blocks) for decision in rest.values()]
+    planned = {d.node: d.reason for d in plan.decisions}
+    explained = [_explained(decision, blocks, planned) for decision in rest.values()]
     return made, replace(outcome, decisions=(*decided.values(), *explained))
 
 
@@ -100,6 +102,7 @@ def in_blocks_for(model: ir.Model, samples: Sequence[Sample], threads: int) -> d
     for table in _tables_looked_up(model):
         settled |= {node_name(use.node): _SHARED for use in table if not use.looks_up}
     settled |= dict.fromkeys(map(node_name, routers(model)), REASON)
+    settled |= {node_name(node): "" for node in products(model) if _is_small(node)}
     open_ones = [n for n in products(model) if node_name(n) not in settled]
     errors = rounding_errors(model, open_ones, samples[:_MEASURED], threads)
     outliers = {
@@ -130,8 +133,18 @@ def _tables_looked_up(model: ir.Model) -> list[tuple[Use, ...]]:
     return [t.uses for t in found if any(use.looks_up for use in t.uses)]
 
 
-def _explained(decision: NodeDecision, blocks: Mapping[str, str]) -> NodeDecision:
+def _is_small(node: ir.Node) -> bool:
+    """Whether a product has too few weights to gain anything, in blocks or otherwise."""
+    tensor = constants.tensor(node.inputs[1])
+    return tensor is not None and tensor.size < FEWEST
+
+
+def _explained(
+    decision: NodeDecision, blocks: Mapping[str, str], planned: Mapping[str, str]
+) -> NodeDecision:
     """Why a node is in blocks rather than dynamic, or neither."""
+    if decision.op_type == "LSTM":
+        return replace(decision, reason=planned.get(decision.node, decision.reason))
     if decision.form is NodeForm.BLOCKS:
         return replace(decision, reason=blocks.get(decision.node, ""))
     if decision.op_type not in _OPERATORS and decision.op_type != "Gather":

@@ -2,8 +2,10 @@
 
 import graphs
 import numpy as np
+import pytest
 
 import edgeq
+from edgeq.errors import UnsupportedError
 from edgeq.quantization.half_values import too_large_for_half
 from edgeq.quantization.plan import NodeForm
 
@@ -46,3 +48,12 @@ def test_a_model_that_would_overflow_in_float16_is_close():
     assert found["s"] is NodeForm.FLOAT
     assert result.report.outputs["y"].finite
     assert result.report.outputs["y"].sqnr_db > 50
+
+
+def test_large_values_of_old_models_are_looked_at_as_well():
+    """What observes them stands on operators that opset 9 does not have."""
+    text = "n (float[1,4,200,200] x) => (float[1,4,200,200] y) { h = Conv(x, k) y = Relu(h) }"
+    model = graphs.proto(text, 9, k=np.full((4, 4, 1, 1), 2e4, np.float32))
+    sample = {"x": graphs.numbers(0, 1, 4, 200, 200)}
+    with pytest.raises(UnsupportedError, match="'h' reaches"):
+        edgeq.quantize(model, [sample], scheme="fp16", validate=False)

@@ -100,8 +100,8 @@ def test_convolutions_stay_float_and_excluded_layers_too():
         "n (float[1,4,8,8] x) => (float[1,4,8,8] y) {"
         " [c] h = Conv<pads=[1,1,1,1]>(x, k) [m] z = MatMul(h, w) [k2] y = MatMul(z, v) }"
     )
-    model = graphs.build(text, k=graphs.numbers(0, 4, 4, 3, 3), w=graphs.numbers(1, 8, 8),
-                         v=graphs.numbers(2, 8, 8))  # fmt: skip
+    model = graphs.build(text, k=graphs.numbers(0, 4, 4, 3, 3), w=graphs.numbers(1, 8, 256),
+                         v=graphs.numbers(2, 256, 8))  # fmt: skip
     made, decisions = converted(model, graphs.feeds(model, 2), Recipe(exclude=("k2",)))
     assert decisions["c"].form is NodeForm.FLOAT
     assert decisions["m"].form is NodeForm.DYNAMIC
@@ -118,3 +118,31 @@ def test_from_python_without_data():
     assert report["coverage"]["ratio"] == 1.0
     assert report["scheme"] == "dynamic"
     assert any("random inputs" in warning for warning in report["warnings"])
+
+
+def test_products_of_few_weights_stay_float_as_with_blocks():
+    text = (
+        "n (float[6,64] x) => (float[6,8] y) {"
+        " [a] h = MatMul(x, w) [r] z = Relu(h) [b] y = MatMul(z, v) }"
+    )
+    model = graphs.build(text, w=graphs.numbers(0, 64, 96), v=graphs.numbers(1, 96, 8))
+    _, decisions = converted(model, graphs.feeds(model, 3))
+    assert decisions["a"].form is NodeForm.DYNAMIC
+    assert decisions["b"].form is NodeForm.FLOAT
+    assert "768 weights are too few" in decisions["b"].reason
+
+
+def test_a_recurrent_layer_tells_why_it_has_no_dynamic_kernel():
+    """Blocks, which it could not have either, are no reason."""
+    text = (
+        "n (float[5,1,16] x) => (float[5,1,1,32] y) {"
+        ' [l] y = LSTM<hidden_size=32>(x, w, r, "", "", "", "", p) }'
+    )
+    model = graphs.build(
+        text,
+        w=graphs.numbers(0, 1, 128, 16), r=graphs.numbers(1, 1, 128, 32),
+        p=graphs.numbers(2, 1, 96),
+    )  # fmt: skip
+    _, decisions = converted(model, graphs.feeds(model, 2))
+    assert decisions["l"].form is NodeForm.FLOAT
+    assert "peepholes" in decisions["l"].reason
