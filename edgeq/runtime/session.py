@@ -150,13 +150,26 @@ class Session:
             shapes = ", ".join(f"{k} {list(np.shape(v))}" for k, v in feed.items())
             raise DataError(
                 f"{self._what} does not run on a sample of shapes {shapes}: {first_line(error)}",
-                remedy="The original does: --exclude the node that fails"
-                if self._what == QUANTIZED
-                else "Feed samples shaped as the model takes them",
+                remedy=self._remedy(feed),
             ) from error
         finally:
             RUNNING.add(time.perf_counter() - begun)
         return dict(zip(names, results, strict=True))
+
+    def _remedy(self, feed: Sample) -> str:
+        """What to do about a sample that the model does not run on."""
+        sizes: dict[str, tuple[str, int]] = {}
+        for given in self._ort.get_inputs():
+            for symbol, size in zip(given.shape, np.shape(feed.get(given.name)), strict=False):
+                other, before = sizes.setdefault(str(symbol), (given.name, size))
+                if isinstance(symbol, str) and size != before:
+                    return (
+                        f"The model calls sizes of {other!r} and {given.name!r} both {symbol!r}, "
+                        f"and here they are {before} and {size}: give each a name of its own"
+                    )
+        if self._what == QUANTIZED:
+            return "The original does: --exclude the node that fails"
+        return "Feed samples shaped as the model takes them"
 
     def __del__(self) -> None:
         if getattr(self, "_is_large", False):

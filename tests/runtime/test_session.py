@@ -121,3 +121,11 @@ def test_who_is_to_blame_for_a_run_that_fails_is_told(what, told):
     with pytest.raises(DataError, match=f"{what} does not run") as caught:
         Session(model, what=what).run({"x": np.ones(2, np.float32), "z": np.ones(3, np.float32)})
     assert told in caught.value.remedy
+
+
+def test_sizes_that_share_a_name_and_differ_are_told():
+    model = graphs.build("n (float[2,a] x, float[a] z) => (float[2,a] y) { y = Add(x, z) }")
+    sample = {"x": np.ones((2, 2), np.float32), "z": np.ones(3, np.float32)}
+    with pytest.raises(DataError) as caught:
+        Session(model, what=sessions.QUANTIZED).run(sample)
+    assert "sizes of 'x' and 'z' both 'a', and here they are 2 and 3" in caught.value.remedy
