@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the next good place, and one that is never lost."""
+"""Ctrl-C and SIGTERM: a wish to stop at the next good place, never lost, and what it leaves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import FrameType, TracebackType
+
+_OUTPUTS = "edgeq.outputs"
+"""Key of ``click.Context.meta``: the files of a command, and what they were before it began."""
 
 _SOON = 0.05
 """Seconds after which whoever swallowed an interruption has returned."""
@@ -46,6 +52,37 @@ class Heeded:
         self._again = threading.Timer(_SOON, _thread.interrupt_main)
         self._again.daemon = True
         self._again.start()
+
+
+def watch(path: Path) -> None:
+    """Remember an output of the running command as it is before the work."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta.setdefault(_OUTPUTS, {})[path] = _state(path)
+
+
+def what_is_left(context: click.Context) -> str:
+    """Which outputs of a command an interruption found written; each is, whole, or is not."""
+    outputs = context.meta.get(_OUTPUTS, {})
+    written = [path for path, before in outputs.items() if _state(path) != before]
+    if not written:
+        return "nothing was written"
+    told = f"{_listed(written)} {'was' if len(written) == 1 else 'were'} written"
+    missing = [path for path in outputs if path not in written]
+    return f"{told}, {_listed(missing)} not" if missing else told
+
+
+def _listed(paths: list[Path]) -> str:
+    return " and ".join(str(path) for path in paths)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells one file from another that took its place; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from edgeq.cli.evaluate import evaluate
 from edgeq.cli.export import export
 from edgeq.cli.guide import guide
 from edgeq.cli.inspect import inspect
-from edgeq.cli.interrupts import Heeded
+from edgeq.cli.interrupts import Heeded, what_is_left
 from edgeq.cli.list import list_
 from edgeq.cli.optimize import optimize
 from edgeq.cli.options import DEBUG, debug_option
@@ -63,7 +63,7 @@ class Program(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            _say("interrupted, nothing was written")
+            _say(f"interrupted, {what_is_left(ctx)}")
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # Python flushes stdout once more while it exits, and would complain.

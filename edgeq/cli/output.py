@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from edgeq.cli.interrupts import watch
 from edgeq.cli.invocation import command_line
 from edgeq.errors import RecipeError
 from edgeq.whole_file import written_whole
@@ -47,6 +48,7 @@ def check_output(path: Path, option: str, inputs: Sequence[Path]) -> None:
     if fault is not None:
         what, first = fault
         raise RecipeError(what, where=str(path), remedy=f"{first}, or {other}")
+    watch(path)
 
 
 def check_report(path: Path, inputs: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 
+import onnx
 import pytest
 
 from edgeq.cli import interrupts
@@ -57,3 +58,41 @@ def test_nothing_comes_once_the_command_has_ended(monkeypatch):
     assert sys.unraisablehook is before
     again.join(10)
     assert not again.is_alive()
+
+
+def interrupted(monkeypatch, place):
+    """Ctrl-C falls as soon as a function is called."""
+
+    def falls(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, falls)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_was_written_by_then_is_told(run, net, monkeypatch, older):
+    out, report = net.with_name("out.onnx"), net.with_name("r.json")
+    if older:
+        out.write_bytes(b"an older result")
+        report.write_text("{}")
+    interrupted(monkeypatch, "edgeq.cli.optimize.write_reports")
+    result = run("optimize", net, "-o", out, "--report", report, "--no-validate")
+    assert result.exit_code == 130
+    assert result.stderr == f"error: interrupted, {out} was written, {report} not\n"
+    assert onnx.load(out).graph.node
+
+
+def test_all_of_several_files_are_told(run, net, monkeypatch):
+    out, report = net.with_name("out.onnx"), net.with_name("r.json")
+    interrupted(monkeypatch, "edgeq.report.optimization_terminal.render")
+    result = run("optimize", net, "-o", out, "--report", report, "--no-validate")
+    assert result.stderr == f"error: interrupted, {out} and {report} were written\n"
+
+
+def test_an_older_result_is_not_called_written(run, net, monkeypatch):
+    out = net.with_name("out.onnx")
+    out.write_bytes(b"an older result")
+    interrupted(monkeypatch, "edgeq.cli.optimize._optimize")
+    result = run("optimize", net, "-o", out)
+    assert result.stderr == "error: interrupted, nothing was written\n"
+    assert out.read_bytes() == b"an older result"
