@@ -133,7 +133,7 @@ class Session:
         Args:
             sample: Input name -> array. Names that the model does not have are left out; so may be
                 inputs that have a default.
-            outputs: The outputs to compute; all when None.
+            outputs: The outputs to hand out; all when None. It is run where there are none, too.
 
         Returns:
             Output name -> array.
@@ -145,7 +145,7 @@ class Session:
         feed = {name: sample[name] for name in (*self.inputs, *self._defaults) if name in sample}
         begun = time.perf_counter()
         try:
-            results = self._ort.run(names, feed)
+            results = self._ort.run(names or None, feed)
         except Exception as error:
             shapes = ", ".join(f"{k} {list(np.shape(v))}" for k, v in feed.items())
             raise DataError(
@@ -154,13 +154,14 @@ class Session:
             ) from error
         finally:
             RUNNING.add(time.perf_counter() - begun)
-        return dict(zip(names, results, strict=True))
+        return dict(zip(names, results, strict=bool(names)))
 
     def _remedy(self, feed: Sample) -> str:
         """What to do about a sample that the model does not run on."""
         sizes: dict[str, tuple[str, int]] = {}
         for given in self._ort.get_inputs():
-            for symbol, size in zip(given.shape, np.shape(feed.get(given.name)), strict=False):
+            fed = np.shape(feed[given.name]) if given.name in feed else ()
+            for symbol, size in zip(given.shape, fed, strict=False):
                 other, before = sizes.setdefault(str(symbol), (given.name, size))
                 if isinstance(symbol, str) and size != before:
                     return (

@@ -81,6 +81,8 @@ def _about_samples(samples: int | None) -> Iterator[str]:
 def _about_outputs(
     outputs: Mapping[str, Fidelity], layers: Sequence[LayerFidelity]
 ) -> Iterator[str]:
+    if not outputs:
+        yield "No output holds numbers: how close the model is to the original was not measured"
     far = [name for name, closeness in outputs.items() if closeness.sqnr_db < FAR_OFF_DB]
     if not far:
         return

@@ -129,3 +129,11 @@ def test_sizes_that_share_a_name_and_differ_are_told():
     with pytest.raises(DataError) as caught:
         Session(model, what=sessions.QUANTIZED).run(sample)
     assert "sizes of 'x' and 'z' both 'a', and here they are 2 and 3" in caught.value.remedy
+
+
+def test_a_model_is_run_where_no_output_is_asked_for():
+    model = graphs.build("n (float[a] x, float[b] z) => (float[c] y) { y = Add(x, z) }")
+    one = np.ones(2, np.float32)
+    assert Session(model).run({"x": one, "z": one}, []) == {}
+    with pytest.raises(DataError):
+        Session(model).run({"x": one, "z": np.ones(3, np.float32)}, [])

@@ -91,7 +91,14 @@ def test_layers_that_can_saturate_are_warned_of():
         PairNote("large", 1, 60000, PairForm.FULL),
         PairNote("mended", 1, 64000, PairForm.NARROW),
     )
-    (found,) = warnings_about({}, None, (), (), None, QuantPlan(pairs=notes))
+    (found,) = warnings_about(GOOD, None, (), (), None, QuantPlan(pairs=notes))
     assert "2 layers, such as large" in found
     assert "--target x86-avx2" in found
     assert not warnings_about({}, None, (), (), None, QuantPlan(pairs=notes[2:]))
+
+
+def test_a_model_of_which_nothing_was_compared_is_told_so():
+    """Its outputs are strings."""
+    (said,) = warnings_about({}, None, (), (), None, None)
+    assert "not measured" in said
+    assert warnings_about(GOOD, None, (), (), None, None) == ()
