@@ -94,7 +94,7 @@ def test_layers_that_can_saturate_are_warned_of():
     (found,) = warnings_about(GOOD, None, (), (), None, QuantPlan(pairs=notes))
     assert "2 layers, such as large" in found
     assert "--target x86-avx2" in found
-    assert not warnings_about({}, None, (), (), None, QuantPlan(pairs=notes[2:]))
+    assert not warnings_about(GOOD, None, (), (), None, QuantPlan(pairs=notes[2:]))
 
 
 def test_a_model_of_which_nothing_was_compared_is_told_so():
