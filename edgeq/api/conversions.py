@@ -19,7 +19,7 @@ from edgeq.quantization.narrow_weights import store_as_bfloat16
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import HALF
 from edgeq.report.blocks import BlockRow
-from edgeq.weight_only.allocation import mixed_bits
+from edgeq.weight_only.allocation import TrialGround, mixed_bits
 from edgeq.weight_only.dynamic import quantize_dynamically
 from edgeq.weight_only.methods import AUTO, AWQ, WITHOUT_DATA
 from edgeq.weight_only.scheme import SCHEME_BITS
@@ -97,10 +97,8 @@ def _in_blocks(ground: Ground) -> Converted:
     if learns or scheme.target_bits is not None:
         reference = ground.model.clone()
         tables = find_tables(reference, options.recipe).tables
-        mixed = mixed_bits(
-            reference, tables, scheme, ground.proof,
-            threads=options.threads, progress=ground.progress,
-        )  # fmt: skip
+        trials = TrialGround(ground.proof, learns, options.threads, ground.progress)
+        mixed = mixed_bits(reference, tables, scheme, trials)
         if learns:
             moments = SequentialMoments(reference, tables, ground.samples, threads=options.threads)
     # What is left of activation-aware rounding behind its factors.

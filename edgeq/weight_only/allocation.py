@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgeq.errors import RecipeError
+from edgeq.weight_only.alike import alike
 from edgeq.weight_only.blocks import BITS, stored_bytes
 from edgeq.weight_only.damage import Trials
 from edgeq.weight_only.methods import WITHOUT_DATA, quantize_rows, relative_error
+from edgeq.weight_only.moments import InputMoments
 from edgeq.weight_only.scheme import STANDARD
 from edgeq.weight_only.standard import STANDARD_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
 
     import onnx_ir as ir
 
@@ -31,11 +32,9 @@ if TYPE_CHECKING:
     from edgeq.weight_only.scheme import BlockScheme
     from edgeq.weight_only.tables import Table
 
-    Progress: TypeAlias = Callable[[int, int | None], None]
-
-_RUNS: Final = 256
+_RUNS: Final = 128
 """Runs of the model at most: as many samples for each matrix as that allows, and where there are
-more matrices, neighbours together."""
+more matrices, neighbours that play the same part together."""
 
 _SAMPLED_ROWS: Final = 128
 """Rows of a matrix by which its widths are compared with each other."""
@@ -57,14 +56,28 @@ class Width:
     error: float
 
 
+@dataclass(frozen=True, slots=True)
+class TrialGround:
+    """What matrices are tried on.
+
+    Attributes:
+        samples: What the model is run on.
+        learns: Whether rounding looks at what a matrix is multiplied by.
+        threads: Threads of onnxruntime; 0 lets it choose.
+        progress: Called with the matrices done, and how many there are.
+    """
+
+    samples: Sequence[Sample]
+    learns: bool = False
+    threads: int = 0
+    progress: Callable[[int, int | None], None] | None = None
+
+
 def mixed_bits(
     model: ir.Model,
     tables: Sequence[Table],
     scheme: BlockScheme,
-    samples: Sequence[Sample],
-    *,
-    threads: int = 0,
-    progress: Progress | None = None,
+    ground: TrialGround,
 ) -> dict[str, int]:
     """Bits of every matrix under the budget of the scheme, by name; empty without one.
 
@@ -72,9 +85,7 @@ def mixed_bits(
         model: The float model; not changed.
         tables: Its matrices.
         scheme: What is asked for.
-        samples: What the model is run on.
-        threads: Threads of onnxruntime; 0 lets it choose.
-        progress: Called with the matrices done, and how many there are.
+        ground: What the matrices are tried on.
 
     Raises:
         RecipeError: Not even the smallest widths fit.
@@ -94,30 +105,24 @@ def mixed_bits(
     weights = sum(table.size for table in specs)
     # Refused before anything is run.
     _budget(sum(_bytes(t, known[0]) for t, known in specs.items()), weights, scheme.target_bits)
-    choices = widths(model, specs, samples, threads=threads, progress=progress)
-    return allocate(choices, weights, scheme.target_bits)
+    return allocate(widths(model, specs, ground), weights, scheme.target_bits)
 
 
 def widths(
     model: ir.Model,
     specs: Mapping[Table, Sequence[BlockSpec]],
-    samples: Sequence[Sample],
-    *,
-    threads: int = 0,
-    progress: Progress | None = None,
+    ground: TrialGround,
 ) -> dict[str, tuple[Width, ...]]:
     """The matrices by name, each in every width, the smallest first.
 
     Args:
         model: The float model; not changed.
         specs: How each matrix may be stored, the smallest first.
-        samples: What the model is run on.
-        threads: Threads of onnxruntime; 0 lets it choose.
-        progress: Called with the matrices done, and how many there are.
+        ground: What the matrices are tried on.
     """
     left = {table: _left(table, known) for table, known in specs.items()}
     narrow = {table: known[0] for table, known in specs.items() if len(known) > 1}
-    harms = _harms(model, narrow, left, samples, threads, progress)
+    harms = _harms(model, narrow, left, ground) if narrow else {}
     found = {}
     for table, known in specs.items():
         factor = harms.get(table, 0.0) / (left[table][0] or 1.0)
@@ -138,33 +143,41 @@ def _harms(
     model: ir.Model,
     specs: Mapping[Table, BlockSpec],
     left: Mapping[Table, Sequence[float]],
-    samples: Sequence[Sample],
-    threads: int,
-    progress: Progress | None,
+    ground: TrialGround,
 ) -> dict[Table, float]:
     """What each matrix does to the outputs; ``left`` tells what it leaves of itself."""
-    if not specs:
-        return {}
-    step = -(-len(samples) // max(1, _RUNS // len(specs)))
-    trials = Trials(model, specs, samples[::step], threads=threads)
-    tables = [table for table in specs if trials.reaches(table)]
-    together = -(-len(tables) // _RUNS)
+    samples = ground.samples[:: -(-len(ground.samples) // max(1, _RUNS // len(specs)))]
+    moments = _squares(model, list(specs), samples, ground.threads) if ground.learns else None
+    trials = Trials(model, specs, samples, threads=ground.threads)
+    groups = alike([table for table in specs if trials.reaches(table)], _RUNS)
     found: dict[Table, float] = {}
-    for start in range(0, len(tables), together or 1):
-        group = tables[start : start + together]
+    for group in groups:
         error = sum(left[table][0] for table in group)
-        harm = trials.damage({table: _rounded(table, specs[table]) for table in group})
+        harm = trials.damage({table: _rounded(table, specs[table], moments) for table in group})
         found |= {table: harm * left[table][0] / (error or 1.0) for table in group}
-        if progress is not None:
-            progress(start + len(group), len(tables))
+        if ground.progress is not None:
+            ground.progress(len(found), len(specs))
     # What no run can be fed counts as the others do on average.
     known = sum(left[table][0] for table in found)
     mean = sum(found.values()) / known if known else 1.0
     return {table: found.get(table, mean * left[table][0]) for table in specs}
 
 
-def _rounded(table: Table, spec: BlockSpec) -> FloatArray:
-    real = quantize_rows(table.read(), spec, WITHOUT_DATA).real()
+def _squares(
+    model: ir.Model, tables: Sequence[Table], samples: Sequence[Sample], threads: int
+) -> InputMoments:
+    """The size of what matrices are multiplied by."""
+    found = InputMoments(model, tables, samples, crossed=False, threads=threads)
+    for table in (table for table in tables if not table.looked_up_only):
+        # The first one asks for the pass that serves all: now, as trials hold a session, too.
+        found.of(table)
+        break
+    return found
+
+
+def _rounded(table: Table, spec: BlockSpec, moments: InputMoments | None) -> FloatArray:
+    moment = None if moments is None else moments.of(table)
+    real = quantize_rows(table.read(), spec, WITHOUT_DATA, moment).real()
     table.let_go()
     return real
 

@@ -33,6 +33,7 @@ class InputMoments:
         model: The float model; not changed.
         tables: All matrices, in the order in which they will be asked for.
         samples: What the model is fed; read once a pass.
+        crossed: Whether products of different inputs are wanted, too; else they count as 0.
         threads: Threads of onnxruntime; 0 lets it choose.
     """
 
@@ -42,9 +43,11 @@ class InputMoments:
         tables: Sequence[Table],
         samples: Sequence[Sample],
         *,
+        crossed: bool = True,
         threads: int = 0,
     ) -> None:
         self._model = model
+        self._crossed = crossed
         self._names = {table.name: inputs_of(table) for table in tables}
         self._columns = {n: t.columns for t in tables for n in self._names[t.name]}
         self._order = list(dict.fromkeys(n for t in tables for n in self._names[t.name]))
@@ -60,7 +63,7 @@ class InputMoments:
         names = self._names.get(table.name, ())
         if any(name not in self._sums for name in names):
             self._collect(names)
-        together = SumOfSquares(table.columns)
+        together = SumOfSquares(table.columns, crossed=self._crossed)
         for name in names:
             together.merge(self._sums[name])
         return together.moment()
@@ -69,7 +72,7 @@ class InputMoments:
         """One pass for the values wanted, and for those behind them that fit."""
         self._sums.clear()
         for name in self._pass(list(wanted)):
-            self._sums[name] = SumOfSquares(self._columns[name])
+            self._sums[name] = SumOfSquares(self._columns[name], crossed=self._crossed)
         exposed = expose(self._model, list(self._sums), keep_outputs=False)
         session = None
         if exposed.outputs:
@@ -83,13 +86,17 @@ class InputMoments:
 
     def _pass(self, wanted: list[str]) -> Iterator[str]:
         yield from wanted
-        size = sum(4 * self._columns[name] ** 2 for name in wanted)
+        size = sum(self._bytes(name) for name in wanted)
         last = max((self._order.index(name) for name in wanted), default=len(self._order))
         for name in self._order[last + 1 :]:
-            size += 4 * self._columns[name] ** 2
+            size += self._bytes(name)
             if size > _MEMORY:
                 return
             yield name
+
+    def _bytes(self, name: str) -> int:
+        columns = self._columns[name]
+        return 4 * columns * (columns if self._crossed else 1)
 
 
 class SumOfSquares:
@@ -97,16 +104,18 @@ class SumOfSquares:
 
     Args:
         columns: Numbers in an input.
+        crossed: Whether more than the diagonal is wanted.
     """
 
-    def __init__(self, columns: int) -> None:
-        self._total = np.zeros((columns, columns), np.float32)
+    def __init__(self, columns: int, *, crossed: bool = True) -> None:
+        self._total = np.zeros((columns, columns) if crossed else columns, np.float32)
         self._rows = 0
 
     def add(self, inputs: Array) -> None:
         """Add inputs of shape [..., columns]."""
         rows = np.ascontiguousarray(inputs, np.float32).reshape(-1, len(self._total))
-        self._total += rows.T @ rows
+        crossed = self._total.ndim > 1
+        self._total += rows.T @ rows if crossed else np.einsum("rc,rc->c", rows, rows)
         self._rows += rows.shape[0]
 
     def merge(self, other: SumOfSquares) -> None:
@@ -118,7 +127,8 @@ class SumOfSquares:
         """The mean; None where there was no input, or one that is not finite."""
         if not self._rows or not np.isfinite(self._total).all():
             return None
-        return Moment(np.asarray(self._total, np.float64) / self._rows, self._rows)
+        mean = np.asarray(self._total, np.float64) / self._rows
+        return Moment(mean if mean.ndim > 1 else np.diag(mean), self._rows)
 
 
 def inputs_of(table: Table) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import edgeq
 from edgeq.errors import RecipeError
 from edgeq.recipe import Recipe
 from edgeq.weight_only import allocation
-from edgeq.weight_only.allocation import Width, allocate, widths
+from edgeq.weight_only.allocation import TrialGround, Width, allocate, widths
 from edgeq.weight_only.blocks import BlockSpec
 from edgeq.weight_only.damage import Trials
 from edgeq.weight_only.tables import find_tables
@@ -128,7 +128,7 @@ def test_a_matrix_that_no_run_can_be_fed_counts_as_the_others_do_on_average():
     sample = {"c": np.asarray(True), "x": graphs.numbers(3, 2, 64)}
     tables = find_tables(model, Recipe()).tables
     specs = {table: [BlockSpec(4, 32), BlockSpec(8, 32)] for table in tables}
-    found = widths(model, specs, [sample])
+    found = widths(model, specs, TrialGround([sample]))
     shares = {name: narrow.error / wide.error for name, (narrow, wide) in found.items()}
     assert found["w"][0].error == pytest.approx(found["v"][0].error, rel=0.1)
     assert shares["w"] == pytest.approx(shares["v"], rel=0.3)
@@ -149,6 +149,6 @@ def test_no_more_runs_than_are_allowed_even_where_matrices_are_many(monkeypatch)
     )
     tables = find_tables(model, Recipe()).tables
     specs = {table: [BlockSpec(4, 32), BlockSpec(8, 32)] for table in tables}
-    found = widths(model, specs, graphs.feeds(model, 8))
+    found = widths(model, specs, TrialGround(graphs.feeds(model, 8)))
     assert tried == [2, 1]
     assert all(narrow.error > 50 * wide.error > 0 for narrow, wide in found.values())
