@@ -104,7 +104,11 @@ def fused(model: ir.Model, samples: Sequence[Sample]) -> tuple[ir.Model, tuple[s
     reports = {report.name: report for report in run_pipeline(copy, _FUSE)}
     report = reports[fuse_cached_attention.__name__]
     if not report.changes:
-        return model.clone(), report.declined
+        told = (
+            f"None of its attention is fused: nothing that reads the {count} caches looks like "
+            "softmax(query @ keys^T * scale + mask) @ values"
+        )
+        return model.clone(), report.declined or (told,)
     releases.require(copy, VERSION)
     few = list(samples[:_PROOF_SAMPLES])
     # One after the other: two sessions of a large model are twice its weights.

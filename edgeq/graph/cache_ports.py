@@ -65,12 +65,16 @@ def cache_ports(model: ir.Model) -> tuple[CachePort, ...]:
 def _caches(
     ports: Sequence[ir.Value],
 ) -> list[tuple[ir.Value, tuple[ir.DataType, int, int]]]:
-    found = []
-    for port in ports:
-        shape, kind = port.shape, port.dtype
-        if shape is None or len(shape) != 4 or kind not in _STORED or kind is None:
-            continue
-        _, heads, tokens, channels = shape
-        if isinstance(heads, int) and isinstance(channels, int) and not isinstance(tokens, int):
-            found.append((port, (kind, heads, channels)))
-    return found
+    found = [(port, cache_sizes(port)) for port in ports]
+    return [(port, sizes) for port, sizes in found if sizes is not None]
+
+
+def cache_sizes(port: ir.Value) -> tuple[ir.DataType, int, int] | None:
+    """Type, heads and channels of what looks like a cache; None for anything else."""
+    shape, kind = port.shape, port.dtype
+    if shape is None or len(shape) != 4 or kind not in _STORED or kind is None:
+        return None
+    _, heads, tokens, channels = shape
+    if isinstance(heads, int) and isinstance(channels, int) and not isinstance(tokens, int):
+        return kind, heads, channels
+    return None

@@ -48,6 +48,7 @@ class Fidelity:
             the others are.
         sure_db: The SQNR over all elements if the noise were higher by its standard error: what
             other samples will hardly fall short of. As ``sqnr_db`` where there is one sample.
+        measured: Whether the reference has a finite number to compare with at all.
     """
 
     sqnr_db: float
@@ -57,6 +58,7 @@ class Fidelity:
     finite: bool
     typical_db: float = MAX_DB
     sure_db: float = MAX_DB
+    measured: bool = True
 
 
 class FidelityMeter:
@@ -71,6 +73,7 @@ class FidelityMeter:
         self._rows = 0
         self._agreeing = 0
         self._finite = True
+        self._known = False
 
     def add(self, reference: Array, candidate: Array) -> None:
         """Compare one sample.
@@ -95,6 +98,7 @@ class FidelityMeter:
             return
         found = _Sums.of(reference, candidate)
         self._finite = self._finite and found.finite
+        self._known = self._known or found.known
         self._signal += found.signal
         self._noises.append(found.noise)
         self._ratios.append(min(sqnr_db(found.signal, found.noise), CLOSE_DB))
@@ -119,6 +123,7 @@ class FidelityMeter:
             finite=self._finite,
             typical_db=float(np.mean(self._ratios)) if self._ratios else MAX_DB,
             sure_db=sqnr_db(self._signal, noise + spread),
+            measured=self._known or not self._noises,
         )
 
 
@@ -127,6 +132,7 @@ class _Sums:
     """What two arrays of numbers amount to, piece by piece: of an image each copy takes 100 MB."""
 
     finite: bool = True
+    known: bool = False
     signal: float = 0.0
     noise: float = 0.0
     energy: float = 0.0
@@ -146,6 +152,7 @@ class _Sums:
         """Count a piece of both."""
         known, finite = np.isfinite(want), np.isfinite(got)
         self.finite = self.finite and bool(finite[known].all())
+        self.known = self.known or bool(known.any())
         want, got = np.where(known, want, 0.0), np.where(known & finite, got, 0.0)
         error = want - got
         self.signal += float(np.vdot(want, want))

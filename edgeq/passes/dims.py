@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Monomial: TypeAlias = "tuple[str, ...]"
 """Symbols that are multiplied, in order; empty for 1."""
@@ -72,6 +72,27 @@ def add(a: Size, b: Size) -> Size | None:
     if isinstance(a, int) and isinstance(b, int):
         return a + b
     return _collect((*_terms(a), *_terms(b)))
+
+
+def is_symbol(a: Size) -> bool:
+    """Whether a size is one symbol as it stands."""
+    return isinstance(a, Dim) and len(a.terms) == 1 and a == symbol(*a.terms[0][0][:1])
+
+
+def names(a: Size) -> tuple[str, ...]:
+    """The symbols of a size, in order, each once."""
+    return tuple(dict.fromkeys(name for monomial, _ in _terms(a) for name in monomial))
+
+
+def evaluate(a: Size, sizes: Mapping[str, int]) -> Fraction:
+    """What a size comes to.
+
+    Args:
+        a: The size.
+        sizes: A number for each of its :func:`names`.
+    """
+    terms = _terms(a)
+    return sum((c * math.prod(sizes[name] for name in m) for m, c in terms), Fraction(0))
 
 
 def negative(a: Size) -> Size:

@@ -68,6 +68,7 @@ from edgeq.passes.remove_zero_states import remove_zero_states
 from edgeq.passes.sort_nodes import sort_nodes
 from edgeq.passes.spell_residuals import spell_residuals
 from edgeq.passes.split_prelu import split_prelu
+from edgeq.passes.unmerge_transposes import unmerge_transposes
 from edgeq.passes.widen_channels import widen_channels
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ _SHARED: Pipeline = (
     merge_duplicates,
     einsum_to_matmul,
     *_RECOGNIZE,
-    Repeat((move_transposes, merge_transposes, fold_transpose_into_layer, remove_noops,
-            merge_reshapes)),
+    Repeat((unmerge_transposes, move_transposes, merge_transposes, fold_transpose_into_layer,
+            remove_noops, merge_reshapes)),
     recognize_pools,
     explicit_pads,
     Repeat((fold_pad, fold_affine_after, merge_branches, fold_affine_before, merge_affine,

@@ -231,7 +231,7 @@ def _has_signal(array: Array) -> bool:
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         return not isinstance(array, np.ndarray) or bool(np.any(array != 0))
     rounding = _STEPS / _STEADY if _in_steps(array) else 0.0
-    return any(bool(np.any(~(np.abs(piece) <= rounding))) for piece in _pieces(array))
+    return any(bool(np.any(np.abs(p[np.isfinite(p)]) > rounding)) for p in _pieces(array))
 
 
 def _in_steps(array: Array) -> bool:

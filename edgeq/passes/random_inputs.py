@@ -1,4 +1,8 @@
-"""Random inputs shaped as a model declares them, for running it when nobody gave samples."""
+"""Random inputs shaped as a model declares them, for running it when nobody gave samples.
+
+Sizes that are sums of others come to what they are the sums of. Decoders with caches are given
+numbers of tokens, old and new, that go together, and masks and positions that say so.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from edgeq.graph.cache_ports import cache_sizes
+from edgeq.graph.companions import companion_named
+from edgeq.graph.walk import is_op
+from edgeq.passes import dims
+from edgeq.passes.declared_sizes import parse
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edgeq.passes.dims import Size
     from edgeq.types import Array, Sample
 
 _IMAGE_RANK = 4
 _STATE_RANK = 3
+_TOKENS_RANK = 2
+_UNKNOWN_RANK = 2
 _WORDS = ("a", "b", "1", "")
 
 
@@ -28,6 +41,8 @@ class _Guess:
         length: Of the other axes of anything else.
         integers: Integers are drawn from 0 up to and without this: they are often indices.
         sound: Whether it is for recordings: attention over so many tokens would take gigabytes.
+        cached: Tokens in the caches of a decoder.
+        hidden: How many tokens are masked in the last row.
     """
 
     batch: int
@@ -35,11 +50,20 @@ class _Guess:
     length: int
     integers: int = 8
     sound: bool = False
+    cached: int = 5
+    hidden: int = 0
 
+
+_DECODER_GUESSES = (
+    _Guess(1, 8, 8),
+    _Guess(2, 1, 1, cached=9, hidden=3),
+    _Guess(1, 16, 16, cached=0),
+)
+"""For decoders with caches, in front of the others: several tokens, one for each row, a prompt."""
 
 _GUESSES = (
     _Guess(1, 64, 8),
-    _Guess(2, 96, 9),
+    _Guess(2, 96, 9, hidden=3),
     _Guess(1, 224, 32),
     _Guess(1, 64, 8, integers=2),
     _Guess(1, 64, 8, integers=1),
@@ -56,6 +80,7 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
     """Random inputs, one sample for each guess at what the model leaves open.
 
     Float inputs are normally distributed, integers small and not negative; of unknown rank is 2.
+    Masks and positions are those of the tokens.
 
     Args:
         model: The model to feed.
@@ -66,18 +91,85 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
     """
     rng = np.random.default_rng(seed)
     required = [v for v in model.graph.inputs if not v.is_initializer()]
-    may_be_sound = any(map(_may_be_sound, required))
-    for guess in _GUESSES:
-        if guess.sound and not may_be_sound:
-            continue
-        sizes: dict[str, int] = {}
-        sample = {}
-        for value in required:
-            array = _random(value, sizes, guess, rng)
-            if array is None or not value.name:
-                return
-            sample[value.name] = array
+    caches = _caches(required)
+    for guess in _guesses(required, is_decoder=bool(caches)):
+        sizes = dict.fromkeys(caches, guess.cached)
+        companions = [v for v in required if _is_companion(v)]
+        others = [v for v in required if v not in companions]
+        # Sums come last: what they are made of has its sizes from elsewhere then.
+        drawn = {v.name: _random(v, sizes, guess, rng) for v in sorted(others, key=_is_sum)}
+        new, old = _new_tokens(others, drawn, guess), guess.cached if caches else 0
+        drawn |= {v.name: _companion(v, sizes, guess, new, old) for v in companions}
+        sample = {name: array for name, array in drawn.items() if name and array is not None}
+        if len(sample) < len(required):
+            return
         yield sample
+
+
+def _guesses(required: list[ir.Value], *, is_decoder: bool) -> Iterator[_Guess]:
+    if is_decoder:
+        yield from _DECODER_GUESSES
+    may_be_sound = any(map(_may_be_sound, required))
+    yield from (guess for guess in _GUESSES if may_be_sound or not guess.sound)
+
+
+def _caches(required: list[ir.Value]) -> set[str]:
+    """The symbols of the tokens in caches; none for a model that reads no tokens."""
+    if not any(map(_holds_tokens, required)):
+        return set()
+    shapes = [(value, value.shape) for value in required if cache_sizes(value) is not None]
+    return {
+        symbol
+        for value, shape in shapes
+        if shape is not None
+        for symbol in dims.names(_declared(value, 2, shape[2]))
+    }
+
+
+def _holds_tokens(value: ir.Value) -> bool:
+    whole = value.dtype is not None and value.dtype.is_integer()
+    of_rows = value.shape is not None and len(value.shape) == _TOKENS_RANK
+    return whole and of_rows and companion_named(value.name or "") is None
+
+
+def _is_companion(value: ir.Value) -> bool:
+    """Whether it is a mask or positions: [batch, tokens], or without the batch."""
+    of_tokens = value.shape is not None and 1 <= len(value.shape) <= _TOKENS_RANK
+    is_number = value.dtype is not None and value.dtype not in (
+        ir.DataType.STRING,
+        ir.DataType.UNDEFINED,
+    )
+    return of_tokens and is_number and companion_named(value.name or "") is not None
+
+
+def _new_tokens(
+    inputs: list[ir.Value], drawn: Mapping[str | None, Array | None], guess: _Guess
+) -> int:
+    rows = next((drawn[value.name] for value in inputs if _holds_tokens(value)), None)
+    return guess.length if rows is None else int(rows.shape[1])
+
+
+def _companion(
+    value: ir.Value, sizes: dict[str, int], guess: _Guess, new: int, old: int
+) -> Array | None:
+    found, shape = companion_named(value.name or ""), value.shape
+    if found is None or shape is None or value.dtype is None:
+        return None
+    last = len(shape) - 1
+    known = sizes.keys() >= set(dims.names(_declared(value, last, shape[last])))
+    told = _size(value, last, sizes, guess) if known else None
+    size = (new + old if found.whole else new) if told is None else told
+    rows = [] if last == 0 else [_size(value, 0, sizes, guess)]
+    array = np.broadcast_to(found.fill(size, old), (*rows, size)).copy()
+    if found.whole and rows:
+        array[-1, : min(guess.hidden, size - 1)] = 0
+    return array.astype(value.dtype.numpy())
+
+
+def _is_sum(value: ir.Value) -> bool:
+    """Whether a size is told by those of other inputs."""
+    sizes = (_declared(value, axis, dim) for axis, dim in enumerate(value.shape or ()))
+    return any(isinstance(size, dims.Dim) and not dims.is_symbol(size) for size in sizes)
 
 
 def _may_be_sound(value: ir.Value) -> bool:
@@ -94,17 +186,41 @@ def _random(
 ) -> Array | None:
     if value.dtype is None or not isinstance(value.type, ir.TensorType):
         return None
-    declared = value.shape if value.shape is not None else ir.Shape([None, None])
-    shape = []
-    batch = _batch_axis(declared)
-    for axis, dim in enumerate(declared):
-        if isinstance(dim, int) and dim >= 0:
-            shape.append(dim)
-            continue
-        symbol = str(getattr(dim, "value", None) or f"{value.name}:{axis}")
-        inner = guess.side if len(declared) == _IMAGE_RANK else guess.length
-        shape.append(sizes.setdefault(symbol, guess.batch if axis == batch else inner))
-    return _draw(value.dtype, shape, guess, rng)
+    rank = _UNKNOWN_RANK if value.shape is None else len(value.shape)
+    return _draw(
+        value.dtype, [_size(value, axis, sizes, guess) for axis in range(rank)], guess, rng
+    )
+
+
+def _size(value: ir.Value, axis: int, sizes: dict[str, int], guess: _Guess) -> int:
+    declared = ir.Shape([None] * _UNKNOWN_RANK) if value.shape is None else value.shape
+    dim = declared[axis]
+    if isinstance(dim, int) and dim >= 0:
+        return dim
+    inner = guess.side if len(declared) == _IMAGE_RANK else guess.length
+    if axis == 1:
+        inner = _channels(value) or inner
+    size = _declared(value, axis, dim)
+    for name in dims.names(size):
+        sizes.setdefault(name, guess.batch if axis == _batch_axis(declared) else inner)
+    return max(int(dims.evaluate(size, sizes)), 0)
+
+
+def _channels(value: ir.Value) -> int | None:
+    """How many channels a convolution that reads an input wants of it."""
+    for use in value.uses():
+        weight = use.node.inputs[1] if is_op(use.node, "Conv") and use.idx == 0 else None
+        if weight is not None and weight.shape is not None and isinstance(weight.shape[1], int):
+            return weight.shape[1] * use.node.attributes.get_int("group", 1)
+    return None
+
+
+def _declared(value: ir.Value, axis: int, dim: int | ir.SymbolicDim) -> Size:
+    """What the model says of a size; a symbol of its own where it says nothing."""
+    if isinstance(dim, int) and dim >= 0:
+        return dim
+    name = None if isinstance(dim, int) else dim.value
+    return parse(name) if name else dims.symbol(f"{value.name}:{axis}")
 
 
 def _batch_axis(shape: ir.Shape) -> int:

@@ -17,6 +17,7 @@ from edgeq.graph import constants, walk
 from edgeq.graph.shapes import is_vague
 from edgeq.graph.walk import is_op
 from edgeq.passes import dims, pattern
+from edgeq.passes.declared_sizes import parse
 from edgeq.passes.symbolic_elements import ELEMENT_RULES, LONGEST
 from edgeq.passes.symbolic_shapes import SHAPE_RULES
 
@@ -125,7 +126,8 @@ class Symbols:
         if isinstance(dim, int):
             return dim if dim >= 0 else dims.symbol(f"{value.name}[{axis}]")
         if dim.value in self._named and not value.is_graph_output():
-            return dims.symbol(str(dim.value))
+            size = parse(str(dim.value))
+            return size if self._named >= set(dims.names(size)) else dims.symbol(str(dim.value))
         return dims.symbol(f"{value.name}[{axis}]")
 
 

@@ -298,10 +298,12 @@ def _shape_of(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
 
 def _range(node: ir.Node, look: Look) -> Sequence[Told | None] | None:
     start, limit, step = (look.elements(v) for v in node.inputs[:3])
-    if start != (0,) or step != (1,) or limit is None or limit[0] is None:
+    if step != (1,) or start is None or limit is None or start[0] is None or limit[0] is None:
         return None
-    low = dims.least(limit[0]) if dims.integral(limit[0]) else None
-    return [(limit[0],)] if low is not None and low >= 0 else None
+    count = dims.subtract(limit[0], start[0])
+    if count is None or not dims.integral(count) or not dims.at_least(count, 0):
+        return None
+    return [(count,)]
 
 
 def _reduce(node: ir.Node, look: Look) -> Sequence[Told | None] | None:

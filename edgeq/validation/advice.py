@@ -48,6 +48,7 @@ def warnings_about(
     """
     found = [
         *_about_samples(samples),
+        *_about_unmeasured(outputs),
         *_about_outputs(outputs, layers),
         *_about_coverage(coverage),
         *_about_unseen(plan),
@@ -56,6 +57,15 @@ def warnings_about(
         *_about_size(size_ratio),
     ]
     return tuple(found)
+
+
+def _about_unmeasured(outputs: Mapping[str, Fidelity]) -> Iterator[str]:
+    names = [name for name, closeness in outputs.items() if not closeness.measured]
+    if names:
+        yield (
+            f"Outputs {', '.join(names)} of the original hold no finite number on any sample: how "
+            "close the result is there is not known. Check the data"
+        )
 
 
 def _about_pairs(plan: QuantPlan | None) -> Iterator[str]:

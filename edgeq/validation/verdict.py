@@ -102,6 +102,11 @@ def judge(
     failures: list[str] = []
     for name, closeness in outputs.items():
         failures += _closeness_failures(name, closeness, thresholds)
+    if outputs and not any(closeness.measured for closeness in outputs.values()):
+        failures.append(
+            "the reference has no finite number in any output on these samples, so that nothing "
+            "is compared: check the data"
+        )
     if thresholds.min_speedup is not None and latency:
         best = max(comparison.speedup for comparison in latency)
         if best < thresholds.min_speedup:

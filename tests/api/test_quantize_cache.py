@@ -78,10 +78,9 @@ def test_attention_alone_is_fused_with_the_interface_as_it_was():
     assert made.model.graph.inputs[2].dtype == ir.DataType.FLOAT
 
 
-def test_rotations_are_fused_with_the_attention_behind_them():
-    made = edgeq.quantize(
-        decoders.decoder(rotated=True), SAMPLES, scheme="w8", kv_cache="float32", threads=1
-    )
+@pytest.mark.parametrize("model", [lambda: decoders.decoder(rotated=True), decoders.by_torch])
+def test_rotations_are_fused_with_the_attention_behind_them_without_data(model):
+    made = edgeq.quantize(model(), scheme="w8", kv_cache="float32", threads=1)
     assert made.report.outputs["logits"].sqnr_db > 30
     operators = [node.op_type for node in walk.nodes(made.model)]
     assert operators.count("GroupQueryAttention") == 2

@@ -8,7 +8,8 @@ import pytest
 from edgeq.graph import loader, walk
 from edgeq.passes.fuse_cached_attention import fuse_cached_attention
 from edgeq.passes.infer_shapes import infer_shapes
-from edgeq.passes.pipelines import FINALIZE, run_pipeline
+from edgeq.passes.pipelines import FINALIZE, PREPARE_FOR_ONNXRUNTIME, run_pipeline
+from edgeq.passes.prepare import prepare
 from edgeq.runtime.session import Session
 
 CASES = [decoders.fed(7), decoders.fed(1, 5), decoders.fed(3, 4), decoders.fed(1, 6, batch=2)]
@@ -40,6 +41,34 @@ def test_outputs_are_equal(pair, sample):
     assert set(want) == set(got)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+TORCH = [
+    decoders.fed(7, positions=True),
+    decoders.fed(1, 5, positions=True),
+    # Rows of padding see no token at all.
+    decoders.fed(6, batch=2, hidden=3, positions=True),
+    decoders.fed(1, 4, batch=2, hidden=2, positions=True),
+]
+
+
+@pytest.mark.parametrize("sample", TORCH, ids=["prefill", "decode", "padded", "padded cache"])
+def test_outputs_of_what_torch_writes_are_equal(sample, torch_pair):
+    want, got = (Session(model).run(sample) for model in torch_pair)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def torch_pair():
+    """What torch writes, and what the passes make of it."""
+    model = loader.load(decoders.by_torch()).model
+    prepared = prepare(model, pipeline=PREPARE_FOR_ONNXRUNTIME)
+    assert prepared.dropped == ()
+    made = prepared.model.clone()
+    assert fused(made).changes == 2
+    assert operators(made).count("ReduceMax") == 1
+    return model, made
 
 
 def test_nothing_of_the_attention_is_left(pair):
@@ -90,3 +119,30 @@ def test_a_mask_that_needs_the_cache_it_masks_is_told():
     outcome = fused(model)
     assert outcome.changes == 1
     assert any("hangs on the cache" in reason for reason in outcome.declined)
+
+
+@pytest.mark.parametrize("kind", ["float", "bool"])
+def test_the_operator_of_opset_23_is_fused_as_well(kind):
+    model = graphs.build(
+        f"""net (float[b,4,s,8] q, float[b,2,s,8] k, float[b,2,s,8] v, {kind}[b,1,s,total] mask,
+                 float[b,2,past,8] past_k, float[b,2,past,8] past_v)
+          => (float[b,4,s,8] y, float[b,2,total,8] keys, float[b,2,total,8] values) {{
+          keys = Concat<axis = 2>(past_k, k)
+          values = Concat<axis = 2>(past_v, v)
+          y = Attention<scale = 0.3>(q, keys, values, mask)
+        }}""",
+        opset=23,
+    )
+    mask = graphs.numbers(9, 2, 1, 1, 6)
+    if kind == "bool":
+        mask = mask > 0
+        mask[1] = False
+    made = model.clone()
+    assert fused(made).changes == 1
+    heads = {"q": 4, "k": 2, "v": 2}
+    sample = {name: graphs.numbers(i, 2, h, 1, 8) for i, (name, h) in enumerate(heads.items())}
+    sample |= {name: graphs.numbers(5, 2, 2, 5, 8) for name in ("past_k", "past_v")}
+    sample["mask"] = mask
+    want, got = Session(model).run(sample), Session(made).run(sample)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)

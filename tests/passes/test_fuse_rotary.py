@@ -94,6 +94,48 @@ def test_tables_and_places_are_shared_and_the_pieces_are_gone():
     assert len(halves) == 2
 
 
+COMPUTED = (
+    TEXT.replace("int64[c,s] places", "float[c,s] places")
+    .replace(
+        """    cos_rows = Gather(cos, places)
+""",
+        """    column = Unsqueeze(places, behind)
+    angles = Mul(column, rates)
+    others = Neg(angles)
+    twice = Concat<axis = -1>(angles, SECOND)
+    cosine = Cos(twice)
+    cos_rows = Mul(cosine, stretch)
+""",
+    )
+    .replace("Gather(sin, places)", "Sin(twice)")
+)
+
+
+def computed(second):
+    rates = (10.0 ** -np.arange(CHANNELS // 2)).astype(np.float32)
+    others = {"rates": rates, "behind": np.array([2]), "stretch": np.float32(1.5)}
+    return net(COMPUTED.replace("SECOND", second), **others)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(2, 2), (1, 2), (1, 1)])
+def test_angles_that_are_computed_are_rows_for_each_token(rows, batch):
+    model = computed("angles")
+    made, outcome = fused(model)
+    assert outcome.changes == 2
+    assert operators(made).count("Cos") == 1
+    fed = sample(np.arange(5.0 * rows).reshape(rows, 5), batch=batch)
+    fed["places"] = fed["places"].astype(np.float32)
+    want, got = Session(model).run(fed), Session(made).run(fed)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-6)
+
+
+def test_computed_angles_whose_halves_differ_are_left():
+    made, outcome = fused(computed("others"))
+    assert "RotaryEmbedding" not in operators(made)
+    assert any("halves" in reason for reason in outcome.declined)
+
+
 def test_a_second_time_there_is_nothing_to_do():
     made, _ = fused(net())
     assert fuse_rotary(made).changes == 0

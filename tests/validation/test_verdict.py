@@ -1,10 +1,13 @@
 """Thresholds and the sentences about those that were missed."""
 
+import numpy as np
 import pytest
 
 from edgeq.errors import RecipeError
 from edgeq.metrics import Fidelity
+from edgeq.metrics.fidelity import FidelityMeter
 from edgeq.runtime.latency import LatencyComparison, Timing
+from edgeq.validation.advice import warnings_about
 from edgeq.validation.verdict import DEFAULT, Score, Thresholds, judge, parse_drop
 
 TIMING = Timing(1.0, 1.0, 1.0)
@@ -85,3 +88,15 @@ def test_drops_are_read(text, wanted):
 def test_what_is_no_drop_is_refused(text):
     with pytest.raises(RecipeError, match="is no drop"):
         parse_drop(text)
+
+
+def test_a_reference_without_any_finite_number_proves_nothing():
+    meter = FidelityMeter()
+    meter.add(np.full((2, 3), np.nan, np.float32), np.full((2, 3), np.nan, np.float32))
+    lost = meter.result()
+    assert not lost.measured
+    assert "check the data" in judge(Thresholds(), {"y": lost}).failures[0]
+    assert judge(Thresholds(), {"y": lost, "z": FidelityMeter().result()}).passed
+    assert any(
+        "no finite number" in said for said in warnings_about({"y": lost}, None, (), (), None, None)
+    )

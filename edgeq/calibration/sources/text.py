@@ -11,9 +11,10 @@ import numpy as np
 from edgeq.calibration.sources.check import shape_text
 from edgeq.calibration.sources.reading import Kind, RawSample, Reading, counted, limited, picked
 from edgeq.errors import DataError, RecipeError, UnsupportedError
+from edgeq.graph.companions import companion_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from edgeq.calibration.sources.reading import InputSpec
     from edgeq.types import Array, IntArray
@@ -176,22 +177,13 @@ def require_known(others: Sequence[InputSpec], where: Path | None = None) -> Non
 
 
 def _filled(name: str) -> bool:
-    return any(word in name for word in _COMPANIONS)
+    return companion_named(name) is not None
 
 
 def _starts_empty(spec: InputSpec) -> bool:
     """Whether it is a cache, [batch, heads, tokens so far, channels], that may hold nothing yet."""
     shape = spec.shape or ()
     return len(shape) == _CACHE_RANK and not isinstance(shape[2], int)
-
-
-_COMPANIONS: Final[dict[str, Callable[[int, int], Array]]] = {
-    "attention_mask": lambda new, old: np.ones(old + new),
-    "position_ids": lambda new, old: np.arange(old, old + new),
-    "token_type_ids": lambda new, _old: np.zeros(new),
-}
-"""What else models read beside tokens, by the names that exporters give them: of so many new tokens
-behind so many old ones."""
 
 
 def companions(others: Sequence[InputSpec], new: int, old: int = 0) -> dict[str, Array]:
@@ -206,9 +198,10 @@ def companions(others: Sequence[InputSpec], new: int, old: int = 0) -> dict[str,
 
 
 def _companion(spec: InputSpec, new: int, old: int) -> Array:
-    for word, fill in _COMPANIONS.items():
-        if word in spec.name:
-            return fill(new, old)[None].astype(spec.dtype)
+    found = companion_named(spec.name)
+    if found is not None:
+        told = found.fill(old + new if found.whole else new, old).astype(spec.dtype)
+        return told if len(spec.shape or ()) == 1 else told[None]
     batch, heads, _, channels = spec.shape or ()
     known = [size if isinstance(size, int) else 1 for size in (batch, heads, channels)]
     return np.zeros((known[0], known[1], 0, known[2]), spec.dtype)
