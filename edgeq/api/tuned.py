@@ -16,12 +16,13 @@ from edgeq.quantization.plan import NodeForm
 from edgeq.runtime.latency import compare_latency
 from edgeq.runtime.paired import compare
 from edgeq.runtime.session import Session, SessionConfig
+from edgeq.targets.releases import needed_on
 from edgeq.tuning.candidate import settled
 from edgeq.validation.points import ORIGINAL, Point, PointTime
 from edgeq.validation.verdict import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import onnx_ir as ir
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from edgeq.metrics import Fidelity
     from edgeq.progress import Progress
     from edgeq.recipe import Recipe
+    from edgeq.targets import TargetProfile
+    from edgeq.targets.releases import Need
     from edgeq.tuning.candidate import Candidate
     from edgeq.tuning.workshop import Workshop
     from edgeq.types import Sample
@@ -174,6 +177,17 @@ def in_scheme(
     except EdgeqError as error:
         return f"{scheme} was left out: {error.what}"
     return Made(scheme, _SCHEMES_TOLD[scheme], scheme, model, recipe, dict(outputs))
+
+
+def needs_told(models: Iterable[Made], target: TargetProfile) -> Iterator[str]:
+    """Which models do not run in every onnxruntime that edgeq takes, in sentences."""
+    found: dict[Need, list[str]] = {}
+    for made in models:
+        need = needed_on(made.model, target)
+        if need is not None:
+            found.setdefault(need, []).append(made.name)
+    for need, names in found.items():
+        yield f"{', '.join(names)}: {need} is needed"
 
 
 _SCHEMES_TOLD = {

@@ -14,7 +14,7 @@ from edgeq.api.options import resolve_options
 from edgeq.api.quantizing import hastened_as_asked, open_workshop, require_fitting_costs
 from edgeq.api.results import TuningResult
 from edgeq.api.stages import Stages, environment, peak_rss_mb
-from edgeq.api.tuned import SCHEMES, Bench, in_scheme, of_candidate
+from edgeq.api.tuned import SCHEMES, Bench, in_scheme, needs_told, of_candidate
 from edgeq.errors import RecipeError
 from edgeq.graph import opset
 from edgeq.graph.interface import Interface
@@ -335,6 +335,7 @@ def _result(
                     *calibrated.assumptions,
                     *prepared.notes,
                     *maker.notes,
+                    *needs_told(models.values(), options.target),
                 )
             )
         ),

@@ -138,6 +138,7 @@ READS: Final = (
 )
 """Source: core/graph/model_load_utils.h and the ONNX that a release was built with."""
 
+_Q_DQ: Final = ("QuantizeLinear", "DequantizeLinear")
 _NBITS: Final = "contrib_ops/cpu/quantization/matmul_nbits.cc"
 _GATHER: Final = "contrib_ops/cpu/quantization/gather_block_quantized.cc"
 _LINEAR: Final = "core/providers/cpu/cpu_execution_provider.cc"
@@ -179,7 +180,7 @@ FACTS: Final = (
     *(
         OperatorFact(f"Q/DQ from opset {opset} on", since, op_type, _LINEAR, "", opset)
         for opset, since in ((19, (1, 16)), (23, (1, 24)))
-        for op_type in ("QuantizeLinear", "DequantizeLinear")
+        for op_type in _Q_DQ
     ),
     OperatorFact(
         "DequantizeLinear in blocks",
@@ -190,6 +191,10 @@ FACTS: Final = (
         attributes={"block_size": None},
     ),
 )
+
+
+NEWEST_Q_DQ: Final = 27
+"""Opset up to which releases have kernels for Q/DQ; that of 28 has none in 1.32."""
 
 
 def needed(model: ir.Model, beyond: Release = OLDEST) -> Need | None:
@@ -235,14 +240,26 @@ def require(model: ir.Model, installed: str) -> None:
         installed: Version of onnxruntime.
 
     Raises:
-        UnsupportedError: It is too old.
+        UnsupportedError: It is too old, or no release has what the model needs.
     """
     need, there = needed(model), release_in(installed)
-    if need is not None and there is not None and there < need.since:
+    if there is None:
+        return
+    if need is not None and there < need.since:
         raise UnsupportedError(
             f"the model would need {need}, and {installed} is installed",
             remedy="Update it: pip install --upgrade onnxruntime",
         )
+    opset = model.opset_imports.get("", 0)
+    if opset > NEWEST_Q_DQ and there <= READS[-1].since and _has_pairs(model):
+        raise UnsupportedError(
+            f"no onnxruntime up to {written(READS[-1].since)} runs Q/DQ of opset {opset}",
+            remedy=f"Export the model with opset {NEWEST_Q_DQ} or older",
+        )
+
+
+def _has_pairs(model: ir.Model) -> bool:
+    return any(walk.is_op(node, *_Q_DQ) for node in walk.nodes(model))
 
 
 def written(release: Release) -> str:

@@ -2,6 +2,8 @@
 
 import json
 
+import models
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -149,3 +151,11 @@ def test_two_profiles_of_a_device_are_costs(run, net, calib, data, work):
     assert json.loads(tuned.stdout)["costs"].startswith("local, onnxruntime")
     saved = json.loads((work / "c.json").read_text())
     assert {"stem", "inner"} <= saved["floating_us"].keys() & saved["integer_us"].keys()
+
+
+def test_the_runtime_that_models_need_is_told(run, net, data, work):
+    onnx.save(models.conv_net(opset=22), net)
+    result = run("tune", net, *data, "--max-points", 2, "--report", "r.json")
+    assert result.exit_code == 0, result.stderr
+    notes = json.loads((work / "r.json").read_text())["notes"]
+    assert "int8: onnxruntime 1.21 or newer (opset 22) is needed" in notes

@@ -143,6 +143,14 @@ def test_an_installed_runtime_that_is_too_old_is_told(installed):
         require(product(8), installed)
 
 
+def test_pairs_that_no_release_runs_are_told_until_there_is_one_that_is_not_known():
+    with pytest.raises(UnsupportedError, match=r"no onnxruntime up to 1.32 .* 27 or older"):
+        require(pair(28), "1.32.0")
+    require(pair(28), "1.33.0")
+    require(pair(27), "1.32.0")
+    require(model("y = Relu(x)", 28), "1.32.0")
+
+
 @pytest.mark.parametrize("installed", ["1.22.0", "1.31.1", "2.0", "a build of mine"])
 def test_any_other_is_taken(installed):
     require(product(8), installed)
