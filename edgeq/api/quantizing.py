@@ -109,7 +109,7 @@ def quantize(
             DequantizeLinear of the ONNX standard.
         layer_bits: Other bits for the weights of some nodes, by pattern of their names.
         target_bits: Bits a weight on average, scales included: beside the bits of the scheme
-            wider ones are used, for the matrices that suffer most.
+            wider ones are used, for the matrices whose rounding harms the outputs most.
         kv_cache: For a language model whose cache is inputs and outputs: ``float32`` fuses the
             attention over it, ``int8`` and ``int4`` store it in integers, too, so that those inputs
             and outputs change their type; with data, and the schemes ``w8``, ``w4``, ``w2`` and
