@@ -109,7 +109,7 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
 def _guesses(required: list[ir.Value], *, is_decoder: bool) -> Iterator[_Guess]:
     if is_decoder:
         yield from _DECODER_GUESSES
-    may_be_sound = any(map(_may_be_sound, required))
+    may_be_sound = any(map(_may_be_sound, required)) and not any(map(_is_wide, required))
     yield from (guess for guess in _GUESSES if may_be_sound or not guess.sound)
 
 
@@ -172,6 +172,19 @@ def _is_sum(value: ir.Value) -> bool:
     return any(isinstance(size, dims.Dim) and not dims.is_symbol(size) for size in sizes)
 
 
+def _is_wide(value: ir.Value) -> bool:
+    """Whether two or more axes are open beside the batch: as long as a recording, both of them."""
+    shape = value.shape
+    if shape is None or len(shape) == _IMAGE_RANK:
+        return False
+    told = {_batch_axis(shape)} | ({1} if _channels(value) else set())
+    return sum(axis not in told and _is_open(dim) for axis, dim in enumerate(shape)) > 1
+
+
+def _is_open(dim: int | ir.SymbolicDim) -> bool:
+    return not isinstance(dim, int) or dim < 0
+
+
 def _may_be_sound(value: ir.Value) -> bool:
     if value.dtype is None or not value.dtype.is_floating_point():
         return False
@@ -225,7 +238,7 @@ def _declared(value: ir.Value, axis: int, dim: int | ir.SymbolicDim) -> Size:
 
 def _batch_axis(shape: ir.Shape) -> int:
     """Where the batch is: first, but for the states of recurrent nodes: [layers, batch, size]."""
-    open_axes = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int) or dim < 0]
+    open_axes = [axis for axis, dim in enumerate(shape) if _is_open(dim)]
     return 1 if open_axes == [1] and len(shape) == _STATE_RANK else 0
 
 

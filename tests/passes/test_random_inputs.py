@@ -64,3 +64,9 @@ def test_an_image_has_as_many_channels_as_its_convolution_reads():
         k=graphs.numbers(0, 4, 3, 3, 3),
     )
     assert {sample["x"].shape[1] for sample in random_samples(model)} == {6}
+
+
+def test_recordings_have_one_axis_of_their_length():
+    """Two would take gigabytes."""
+    assert longest("net (float[b,n,m] x) => (float[b,n,m] y) { y = Relu(x) }") == 512
+    assert longest("net (float[b,n,8] x) => (float[b,n,8] y) { y = Relu(x) }") == 16000

@@ -57,3 +57,31 @@ def test_large_values_of_old_models_are_looked_at_as_well():
     sample = {"x": graphs.numbers(0, 1, 4, 200, 200)}
     with pytest.raises(UnsupportedError, match="'h' reaches"):
         edgeq.quantize(model, [sample], scheme="fp16", validate=False)
+
+
+def test_what_a_mask_hides_from_a_softmax_may_become_infinite():
+    text = (
+        "n (float[2,8] x, float[2,8] mask) => (float[2,8] y) {"
+        " [a] s = Add(x, mask) [f] r = Reshape(s, shape) [p] y = Softmax(r) }"
+    )
+    model = graphs.build(text, shape=np.array([2, 8]))
+    mask = np.zeros((2, 8), np.float32)
+    mask[:, 3] = np.finfo(np.float32).min
+    told = too_large_for_half(model, [{"x": graphs.numbers(0, 2, 8), "mask": mask}])
+    assert not any(told(node) for node in model.graph)
+    result = edgeq.quantize(
+        model, [{"x": graphs.numbers(i, 2, 8), "mask": mask} for i in range(2)], scheme="fp16"
+    )
+    assert {d.form for d in result.plan.decisions} == {NodeForm.HALF}
+    assert result.report.outputs["y"].sqnr_db > 50
+    told = too_large_for_half(model, [{"x": graphs.numbers(0, 2, 8), "mask": -mask}])
+    assert all(told(node) for node in list(model.graph)[:3])
+
+
+def test_what_is_only_moved_is_as_large_as_what_it_was_made_of():
+    text = "n (float[2,8] x) => (float[8,2] y) { [d] h = Mul(x, x) [t] y = Transpose(h) }"
+    model = graphs.build(text)
+    told = too_large_for_half(model, [{"x": np.full((2, 8), 300, np.float32)}])
+    reasons = [told(node) for node in model.graph]
+    assert reasons[0].startswith("'h' reaches 9e+04")
+    assert reasons[1].startswith("'h' reaches 9e+04")
