@@ -65,7 +65,7 @@ def _ours() -> list[Candidate]:
         Candidate("w8", ("--scheme", "w8")),
         *(sized("w4", size) for size in ("32", "64", "128")),
         *(sized("w4", size, "--layer-bits", "*=4") for size in ("32", "64")),
-        *(sized("w4", "64", "--target-bits", bits) for bits in ("5", "5.5")),
+        *(sized("w4", "64", "--target-bits", bits) for bits in ("5", "5.5", "6")),
         sized("w4", "32", "--target-bits", "6"),
         sized("w4", "32", "--method", "k-quant"),
         *(sized("w4", size, "--method", m) for size in ("32", "64") for m in ("awq", "auto")),
