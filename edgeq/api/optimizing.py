@@ -19,6 +19,7 @@ from edgeq.graph.walk import computing
 from edgeq.passes.pipelines import FINALIZE, for_target, names, run_pipeline
 from edgeq.passes.prepare import prepare
 from edgeq.progress import Silent
+from edgeq.quantization.narrow_weights import store_as_given
 from edgeq.report.document import ModelFacts
 from edgeq.report.optimization import Extent, OptimizationReport
 from edgeq.runtime.session import Session
@@ -113,7 +114,7 @@ def optimize(
         samples, notes = _samples(original, calibration_data)
     with stages.stage("optimize"):
         prepared = prepare(original, samples, pipeline=pipeline, skip=skip)
-        final = _finished(prepared.model, original, resized=bool(fix_shapes))
+        final = _finished(prepared.model, original, profile, resized=bool(fix_shapes))
         if prepared.reference.loads:
             Session(final, what="the optimized model")
     ran = prepared.samples
@@ -145,9 +146,13 @@ def _samples(model: ir.Model, data: object) -> tuple[Sequence[Sample], tuple[str
     return first, (f"Compared on {source.description}", *source.assumptions)
 
 
-def _finished(model: ir.Model, original: ir.Model, *, resized: bool) -> ir.Model:
+def _finished(
+    model: ir.Model, original: ir.Model, target: TargetProfile | None, *, resized: bool
+) -> ir.Model:
     """Clean up, and prove that the file will be valid and fit its callers."""
     final = model.clone()
+    if target is not None and target.contrib_operators:
+        store_as_given(final, original)
     run_pipeline(final, FINALIZE)
     require_same(Interface.of(original), Interface.of(final), stage="optimization")
     if resized:

@@ -140,3 +140,11 @@ def test_layers_of_a_model_of_float16_that_stay_float_do_not_grow():
     assert result.report.candidate_bytes < result.report.fp32_bytes
     kinds = Counter(v.const_value.dtype for v in result.model.graph.initializers.values())
     assert kinds[ir.DataType.FLOAT16] == 1
+
+
+def test_a_model_of_float16_does_not_grow_where_it_is_optimized_for_float32_kernels():
+    optimized = edgeq.optimize(halves(), target="cpu").model
+    kinds = Counter(v.const_value.dtype for v in optimized.graph.initializers.values())
+    assert kinds == {ir.DataType.FLOAT16: 2}
+    products = [node for node in nodes(optimized) if node.op_type == "MatMul"]
+    assert {node.inputs[0].dtype for node in products} == {ir.DataType.FLOAT}
