@@ -1,11 +1,12 @@
 """Matrices in blocks as DequantizeLinear of the ONNX standard, version 21.
 
-Any runtime reads these; onnxruntime turns DequantizeLinear before a MatMul into MatMulNBits while
-it loads the model, and computes the rest as floats.
+Any runtime reads these; onnxruntime turns DequantizeLinear before a MatMul, or a Gemm that does not
+transpose it, into MatMulNBits while it loads the model, and computes the rest as floats.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import ml_dtypes
@@ -13,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import rewire
+from edgeq.graph.walk import is_op
 from edgeq.weight_only.packing import standard_codes
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class StandardForm:
     def insert(self, table: Table, matrix: BlockMatrix) -> None:
         """Let every use of ``table`` read ``matrix``; the integers are stored once an order."""
         made: dict[bool, ir.Value] = {}
-        for use in table.uses:
+        is_shared = any(use.looks_up for use in table.uses)
+        for use in table.uses if is_shared else map(_as_second_factor, table.uses):
             if use.turned not in made:
                 made[use.turned] = self._dequantized(use, table.name, matrix)
             use.node.replace_input_with(use.input, made[use.turned])
@@ -78,6 +81,14 @@ class StandardForm:
 
     def _constant(self, name: str, data: Array) -> ir.Value:
         return rewire.add_initializer(self._model.graph, self._names.value(name), data)
+
+
+def _as_second_factor(use: Use) -> Use:
+    """The use, with the matrix not transposed by Gemm: onnxruntime (1.31) lets that be as it is."""
+    if is_op(use.node, "Gemm") and not use.turned:
+        use.node.attributes.pop("transB")
+        return replace(use, turned=True)
+    return use
 
 
 def _turned(data: Array, use: Use) -> Array:

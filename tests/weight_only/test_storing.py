@@ -12,6 +12,7 @@ from edgeq.graph import check, constants, saver
 from edgeq.graph.walk import node_name, nodes
 from edgeq.quantization.plan import NodeForm
 from edgeq.recipe import Recipe
+from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.session import Session
 from edgeq.weight_only.blocks import BlockSpec
 from edgeq.weight_only.methods import quantize_rows
@@ -233,6 +234,30 @@ def test_the_standard_form_needs_no_operator_of_onnxruntime(bits, symmetric, col
     want = Session(operators, OPTIMIZED).run(sample)
     for config in (OPTIMIZED, UNOPTIMIZED):
         assert far(want, Session(stored, config).run(sample)) < 0.03
+
+
+@pytest.mark.parametrize("bits", ["w8", "w4"])
+def test_a_gemm_that_transposes_its_weights_is_fused_in_the_standard_form_too(bits):
+    """onnxruntime would compute the weights back to floats in every run."""
+    text = "n (float[3,64] x) => (float[3,96] z) { [g] y = Gemm<transB=1>(x, w, b) [n] z = Neg(y) }"
+    model = graphs.build(text, opset=21, w=graphs.numbers(0, 96, 64), b=graphs.numbers(1, 96))
+    stored, _ = store(model, scheme(bits, format="qdq"))
+    assert {node.op_type for node in nodes(stored)} == {"DequantizeLinear", "Gemm", "Neg"}
+    kernels = [node.op_type for node in executed_graph(stored).nodes]
+    assert sorted(kernels) == ["MatMulNBits", "Neg"]
+    sample = {"x": graphs.numbers(2, 3, 64)}
+    operators, _ = store(model, scheme(bits))
+    want = Session(operators, OPTIMIZED).run(sample)
+    assert far(want, Session(stored, UNOPTIMIZED).run(sample)) < 0.03
+
+
+def test_weights_that_are_looked_up_as_well_keep_the_order_they_are_looked_up_in():
+    text = (
+        "n (int64[3] i) => (float[3,90] y) { [e] h = Gather(t, i) [g] y = Gemm<transB=1>(h, t, b) }"
+    )
+    model = graphs.build(text, opset=21, t=graphs.numbers(0, 90, 64), b=graphs.numbers(1, 90))
+    stored, _ = store(model, scheme("w8", format="qdq"))
+    assert [n.op_type for n in nodes(stored)].count("DequantizeLinear") == 1
 
 
 def test_moments_are_those_of_what_a_layer_reads():
