@@ -59,6 +59,9 @@ NET = """net (float[n,4,8,8] x) => (float[n,5] y) {
   a = Conv<pads = [1, 1, 1, 1]>(x, k) b = Relu(a) c = Conv<pads = [1, 1, 1, 1]>(b, k)
   d = GlobalAveragePool(c) e = Flatten(d) y = Gemm(e, w) }"""
 
+CUBIC = """net (float[n,4,8,8] x) => (float[n,4,16,16] y) {
+  a = Conv(x, k) b = Resize<mode = "cubic">(a, , s) y = Conv(b, k) }"""
+
 PERCEPTRON = """net (float[n,64] x) => (float[n,48] y) {
   a = MatMul(x, w) b = Relu(a) y = Gemm(b, v, c) }"""
 
@@ -125,10 +128,12 @@ def _first(releases: list[tuple[int, int]], cells: list[float | None]) -> str:
 
 def cases() -> Iterator[tuple[str, ir.Model, dict[str, Any]]]:
     """Names, models as edgeq writes them, and what they are fed."""
+    pictures = [{"x": _numbers(seed, 1, 4, 8, 8)} for seed in range(8)]
     for opset in (17, 19, 21, 22, 23, 24, 25, 26):
-        pictures = [{"x": _numbers(seed, 1, 4, 8, 8)} for seed in range(8)]
         net = _proto(NET, opset, k=_numbers(0, 4, 4, 3, 3), w=_numbers(1, 4, 5))
         yield f"int8, opset {opset}", _quantized(net, pictures), pictures[0]
+    net = _proto(CUBIC, k=_numbers(0, 4, 4, 1, 1), s=np.array([1, 1, 2, 2], np.float32))
+    yield "int8, cubic Resize", _quantized(net, pictures), pictures[0]
     rows = [{"x": _numbers(seed, 5, 64)} for seed in range(8)]
     sizes = {"w": (64, 128), "v": (128, 48), "c": (48,)}
     net = _proto(PERCEPTRON, 21, **{n: _numbers(1, *s, scale=0.2) for n, s in sizes.items()})

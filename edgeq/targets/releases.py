@@ -126,6 +126,23 @@ def _shares_zero_points(node: ir.Node) -> bool:
     return isinstance(blocks, int) and blocks % 2 == 1
 
 
+def _is_between_layers(node: ir.Node) -> bool:
+    """Whether convolutions in integers stand in front of and behind a cubic Resize."""
+    mode, value = node.attributes.get("mode"), node.inputs[0] if node.inputs else None
+    if mode is None or mode.value != "cubic":
+        return False
+    for op_type in ("DequantizeLinear", "QuantizeLinear", "Conv"):
+        before = None if value is None else value.producer()
+        if before is None or before.op_type != op_type:
+            return False
+        value = before.inputs[0]
+    behind = [node]
+    for op_type in ("QuantizeLinear", "DequantizeLinear", "Conv"):
+        readers = [use.node for each in behind for use in each.outputs[0].uses()]
+        behind = [reader for reader in readers if reader.op_type == op_type]
+    return bool(behind)
+
+
 READS: Final = (
     Reads((1, 15), opset=19, ir_version=9),
     Reads((1, 17), opset=20, ir_version=9),
@@ -181,6 +198,15 @@ FACTS: Final = (
         OperatorFact(f"Q/DQ from opset {opset} on", since, op_type, _LINEAR, "", opset)
         for opset, since in ((19, (1, 16)), (23, (1, 24)))
         for op_type in _Q_DQ
+    ),
+    # onnxruntime lets the transposes around its kernels change places with it, and refuses that.
+    OperatorFact(
+        "cubic Resize between Conv in integers",
+        (1, 22),
+        "Resize",
+        "core/optimizer/transpose_optimization",
+        "",
+        condition=_is_between_layers,
     ),
     OperatorFact(
         "DequantizeLinear in blocks",

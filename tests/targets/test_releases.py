@@ -59,6 +59,14 @@ def pair(opset, attributes="", ir_version=8):
     return model(body, opset, ir_version, scale=np.array(1, np.float32))
 
 
+def resized(mode, behind="Conv(r, w)"):
+    body = f"""c = Conv(x, w) q = QuantizeLinear(c, one) d = DequantizeLinear(q, one)
+      s = Resize<mode = "{mode}">(d, , sizes) p = QuantizeLinear(s, one)
+      r = DequantizeLinear(p, one) y = {behind}"""
+    ones = {n: np.ones(shape, np.float32) for n, shape in (("one", ()), ("w", (1, 1, 1, 1)))}
+    return model(body, sizes=np.array([1, 1, 2, 2], np.float32), **ones)
+
+
 ZEROS = np.zeros((4, 2), np.uint8)
 
 
@@ -81,6 +89,7 @@ ZEROS = np.zeros((4, 2), np.uint8)
             (1, 27),
             ["GatherBlockQuantized with 4 bits and zero points for an odd number of blocks"],
         ),
+        (resized("cubic"), (1, 22), ["cubic Resize between Conv in integers"]),
         (attention(", causal=0"), (1, 30), ["GroupQueryAttention with the attribute causal"]),
     ],
 )
@@ -90,7 +99,15 @@ def test_what_a_model_needs(made, since, reasons):
 
 @pytest.mark.parametrize(
     "made",
-    [model("y = Relu(x)"), model("y = Relu(x)", 21, 10), pair(19), product(4), attention("")],
+    [
+        model("y = Relu(x)"),
+        model("y = Relu(x)", 21, 10),
+        pair(19),
+        product(4),
+        attention(""),
+        resized("linear"),
+        resized("cubic", "Relu(r)"),
+    ],
 )
 def test_what_the_oldest_release_runs_needs_nothing(made):
     assert needed(made) is None
