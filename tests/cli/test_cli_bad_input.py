@@ -56,7 +56,7 @@ def test_a_folder_is_no_model(refuse, calib, net):
 def test_a_model_that_the_scheme_cannot_reach(refuse, work):
     onnx.save(models.elementwise(), work / "plain.onnx")
     models.save_stack(work / "rows.npz", models.rows(20))
-    refuse("plain.onnx", "--calib", "rows.npz", said=["--scheme"])
+    refuse("plain.onnx", "--calib", "rows.npz", said=["no convolution", "Leave it as it is"])
 
 
 def test_a_model_that_is_quantized_already(refuse, work):
