@@ -131,6 +131,16 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
+def told_sizes(value: ir.Value, *axes: int) -> tuple[str, ...] | None:
+    """Sizes of a value as the model calls them: where two tell the same, they are equal.
+
+    Returns:
+        None where one of them is not told.
+    """
+    found = None if value.shape is None else tuple(str(value.shape[axis]) for axis in axes)
+    return None if found is None or any(map(is_vague, found)) else found
+
+
 def is_vague(symbol: str) -> bool:
     """Whether the name of a dimension says nothing: equal ones are not equal sizes."""
     return symbol.strip().lower() in _VAGUE

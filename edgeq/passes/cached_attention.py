@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from edgeq.passes.symbolic import Symbols
 
 _KEYS_TURNED: Final = (0, 1, 3, 2)
+_ALONG_THE_LAST: Final = 13
+"""Opset from which Softmax is along the last axis where none is named."""
+
+_STEP_OF_CHANNELS: Final = 8
+"""onnxruntime 1.31, contrib_ops/cpu/bert/group_query_attention_helper.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,8 @@ def _spelled_out(softmax: ir.Node, look: Symbols) -> Attention | Answer:
     values = _cache(look, _repeated(look, reader.node.inputs[1]))
     if values is None:
         return False
-    if softmax.attributes.get_int("axis", -1) not in (-1, 3):
+    default = -1 if look.opset >= _ALONG_THE_LAST else 1
+    if softmax.attributes.get_int("axis", default) not in (-1, 3):
         return f"{where(softmax)}: it is not over the tokens"
     scores = _scores(softmax.inputs[0])
     if scores is None:
@@ -139,6 +145,8 @@ def _objections(found: Attention, look: Symbols) -> Iterator[str]:
     place = where(found.product)
     if (keys.heads, keys.channels) != (values.heads, values.channels):
         yield f"{place}: keys and values differ in heads or channels"
+    if keys.channels % _STEP_OF_CHANNELS:
+        yield f"{place}: the kernel takes heads of a multiple of {_STEP_OF_CHANNELS} channels only"
     if found.query_heads % keys.heads or _size(look, found.query, 3) != keys.channels:
         yield f"{place}: the heads of queries are no multiple of those of keys"
     mask = found.mask

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from edgeq.passes import dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from edgeq.passes.dims import Size
 
@@ -21,21 +21,24 @@ _LONGEST: Final = 200
 """Characters; a longer text is a name."""
 
 
-def parse(text: str) -> Size:
+def parse(text: str, known: Collection[str]) -> Size:
     """What a declared size says.
 
     Args:
         text: A name, or sums, differences and products of names and whole numbers.
+        known: Names of sizes. In ``seq-len`` nothing is subtracted unless there are both.
 
     Returns:
-        A polynomial in the names; a symbol of that name for any other text.
+        A polynomial in known names; a symbol of that name for any other text.
     """
     try:
         tree = ast.parse(text, mode="eval").body if len(text) <= _LONGEST else None
     except (SyntaxError, ValueError):
         tree = None
     found = _size(tree)
-    return dims.symbol(text) if found is None else found
+    if found is None or not all(name in known for name in dims.names(found)):
+        return dims.symbol(text)
+    return found
 
 
 def _size(tree: ast.expr | None) -> Size | None:

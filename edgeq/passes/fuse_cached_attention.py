@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import rewire, walk
+from edgeq.graph.shapes import told_sizes
 from edgeq.graph.walk import is_op
 from edgeq.passes import edits, pattern
 from edgeq.passes.builder import Builder
@@ -45,13 +46,15 @@ def fuse_cached_attention(model: ir.Model) -> Outcome:
     if not places:
         return Outcome()
     symbols = Symbols(model)
-    opset, shared = pattern.opset(model), _Shared({}, {}, {})
+    opset, shared = pattern.opset(model), dict[object, _Shared]()
     answers: list[Answer] = []
     for node in places:
         found = cached_attention(node, symbols)
         if isinstance(found, Attention):
             model.opset_imports.setdefault(DOMAIN, 1)
-            _rewrite(found, names, shared, opset)
+            # What one body computes is not there in another.
+            here = shared.setdefault(found.product.graph, _Shared({}, {}, {}))
+            _rewrite(found, names, here, opset)
             answers.append(True)
         else:
             answers.append(found)
@@ -60,7 +63,7 @@ def fuse_cached_attention(model: ir.Model) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What layers have in common.
+    """What layers of a graph have in common.
 
     Attributes:
         lengths: The place of the last token in each row and the number of all tokens, by cache.
@@ -152,9 +155,7 @@ def _lengths(
 
     Caches whose shapes name the same sizes share them.
     """
-    shape = cache.concat.outputs[0].shape
-    sizes = (None, None) if shape is None else (str(shape[0]), str(shape[2]))
-    key: object = cache.concat if "None" in sizes or None in sizes else sizes
+    key = told_sizes(cache.concat.outputs[0], 0, 2) or cache.concat
     if key not in known:
         old, new = build.node("Shape", [cache.past]), build.node("Shape", [cache.new])
         place = build.integers(2)

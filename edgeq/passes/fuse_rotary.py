@@ -6,10 +6,12 @@ Exporters write, with cosines and sines whose halves are alike::
 
 which is seven small nodes for the queries and seven for the keys of each layer: a tenth and more of
 the time of a decode step. What is [batch, tokens, heads * channels] to the operator is read and
-made so, as GroupQueryAttention wants it, too. The operator wants tables [places, channels / 2] and
-the rows of them to read. Angles are either such rows, of tables [places, channels], or computed
-from places as ``cos(Concat(a, a))``: then the half of them is a table of its own, one row for each
-token, made once for all layers. Any onnxruntime that edgeq takes has the operator.
+made so, as GroupQueryAttention wants it, too. The operator wants tables [places, channels / 2] of
+at least as many places as there are tokens (onnxruntime 1.31,
+contrib_ops/cpu/bert/rotary_embedding_helper.h), and the rows of them to read. Angles are either
+looked up in tables [places, channels], or computed from places as ``cos(Concat(a, a))``: the half
+of them, one row for each token, is the operator's table, made once for all layers. Any onnxruntime
+that edgeq takes has the operator.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, rewire, walk
+from edgeq.graph.shapes import told_sizes
 from edgeq.graph.walk import is_op
 from edgeq.passes import edits
 from edgeq.passes.builder import Builder
@@ -30,60 +33,31 @@ from edgeq.passes.pattern import ints, produced_by, where
 
 if TYPE_CHECKING:
     from edgeq.passes.outcome import Answer
-    from edgeq.types import FloatArray
 
 OPERATOR: Final = "RotaryEmbedding"
 
 _RANK: Final = 4
-_SCALING: Final = ("Mul", "Div")
-_FUNCTIONS: Final = ("Cos", "Sin", *_SCALING)
+_FUNCTIONS: Final = ("Cos", "Sin", "Mul", "Div")
 """What may be computed of angles, number by number, with a constant number at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """Rows of a table of angles: their numbers [places, channels / 2], and which rows."""
-
-    table: FloatArray
-    source: ir.Value
-    places: ir.Value
-
-    @property
-    def channels(self) -> int | None:
-        """Channels of a head that they turn."""
-        return 2 * self.table.shape[1]
-
-    def goes_with(self, other: _Looked | _Computed) -> bool:
-        """Whether the same rows are read of both."""
-        if not isinstance(other, _Looked):
-            return False
-        return self.places is other.places and len(self.table) == len(other.table)
-
-
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """Cosines or sines of angles.
+class _Angles:
+    """Cosines or sines of angles, [batch or 1, tokens, channels], whose halves are alike.
 
     Attributes:
-        source: [batch, tokens, channels]; its halves are alike.
-        half: What stands twice in what the functions are of, [batch, tokens, channels / 2].
-        functions: What is computed of it, the first one first.
+        source: What holds them.
+        root: A Concat of something with itself, or a Gather of a table with halves that are alike.
+        basis: The half that stands twice, or the places that are looked up.
+        functions: What is computed of them, the first one first.
+        sizes: Those of the source.
     """
 
     source: ir.Value
-    half: ir.Value
+    root: ir.Node
+    basis: ir.Value
     functions: tuple[ir.Node, ...]
-
-    @property
-    def channels(self) -> int | None:
-        """Channels of a head that they turn."""
-        shape = self.source.shape
-        size = None if shape is None else shape[2]
-        return size if isinstance(size, int) else None
-
-    def goes_with(self, other: _Looked | _Computed) -> bool:
-        """Whether both are of the same angles."""
-        return isinstance(other, _Computed) and self.half is other.half
+    sizes: tuple[int | ir.SymbolicDim, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +75,8 @@ class _Rotation:
     value: ir.Value
     heads: int
     channels: int
-    cos: _Looked | _Computed
-    sin: _Looked | _Computed
+    cos: _Angles
+    sin: _Angles
 
 
 def fuse_rotary(model: ir.Model) -> Outcome:
@@ -141,14 +115,20 @@ def _checked(
     add: ir.Node, value: ir.Value, cosines: ir.Value | None, sines: ir.Value | None
 ) -> _Rotation | str:
     cos, sin = _angles(cosines), _angles(sines)
-    if cos is None or sin is None or not cos.goes_with(sin):
+    if cos is None or sin is None or cos.basis is not sin.basis:
         return f"{where(add)}: the halves of its angles are not known to be alike"
-    shape = value.shape
-    heads, channels = (None, None) if shape is None else (shape[1], shape[3])
+    shape, made = value.shape, add.outputs[0].shape
+    if shape is None or made is None or value.dtype is not ir.DataType.FLOAT:
+        return f"{where(add)}: what it turns is not known to be float32 of some shape"
+    heads, channels = shape[1], shape[3]
     if not isinstance(heads, int) or not isinstance(channels, int):
         return f"{where(add)}: the number of heads or channels is not known"
-    if not cos.channels == sin.channels == channels:
+    if not cos.sizes[2] == sin.sizes[2] == channels:
         return f"{where(add)}: there are not as many angles as a head has channels"
+    # The kernel takes neither more angles than tokens nor fewer rows of a table.
+    repeated = any(shape[axis] == 1 != made[axis] for axis in (0, 2))
+    if repeated or cos.sizes[1] == 1 != shape[2]:
+        return f"{where(add)}: there is not one angle for each token"
     return _Rotation(value, heads, channels, cos, sin)
 
 
@@ -186,52 +166,50 @@ def _cut(node: ir.Node, size: int) -> tuple[int, int] | None:
     return begin, end
 
 
-def _angles(value: ir.Value | None) -> _Looked | _Computed | None:
+def _angles(value: ir.Value | None) -> _Angles | None:
     """What [batch, 1, tokens, channels] is made of, if its halves are alike."""
     unsqueeze = produced_by(value, "Unsqueeze")
     if unsqueeze is None or ints(unsqueeze, 1, "axes") not in ((1,), (-3,)):
         return None
-    return _looked_up(unsqueeze.inputs[0]) or _computed(unsqueeze.inputs[0])
-
-
-def _computed(source: ir.Value | None) -> _Computed | None:
+    made = unsqueeze.inputs[0]
     functions: list[ir.Node] = []
-    value = source
-    while (node := produced_by(value, *_FUNCTIONS)) is not None:
-        if node.op_type in _SCALING and constants.scalar(node.inputs[1]) is None:
+    while (node := produced_by(made, *_FUNCTIONS)) is not None:
+        varying = [v for v in node.inputs if constants.scalar(v) is None]
+        if len(varying) != 1:
             return None
         functions.insert(0, node)
-        value = node.inputs[0]
-    concat = produced_by(value, "Concat")
-    if concat is None or source is None or source.shape is None or len(source.shape) != _RANK - 1:
+        made = varying[0]
+    root, source = produced_by(made, "Concat", "Gather"), unsqueeze.inputs[0]
+    if source is None or root is None or not (_is_twice(root) or _looks_up(root)):
         return None
-    half = concat.inputs[0]
-    twice = len(concat.inputs) == 2 and half is concat.inputs[1]
-    if half is None or not twice or concat.attributes.get_int("axis", 0) not in (-1, _RANK - 2):
+    basis, shapes = root.inputs[1], (source.shape, root.outputs[0].shape)
+    if basis is None or any(shape is None or len(shape) != _RANK - 1 for shape in shapes):
         return None
-    return _Computed(source, half, tuple(functions))
+    return _Angles(source, root, basis, tuple(functions), tuple(source.shape or ()))
 
 
-def _looked_up(value: ir.Value | None) -> _Looked | None:
-    gather = produced_by(value, "Gather")
-    if gather is None or gather.attributes.get_int("axis", 0) != 0:
-        return None
-    source, places = gather.inputs[0], gather.inputs[1]
-    table = constants.array(source)
-    if table is None or source is None or places is None or table.dtype != np.float32:
-        return None
-    if table.ndim != 2 or places.shape is None or len(places.shape) != 2:
-        return None
+def _is_twice(node: ir.Node) -> bool:
+    """Whether it puts something [batch, tokens, channels / 2] behind itself."""
+    if not is_op(node, "Concat") or len(node.inputs) != 2:
+        return False
+    axis = node.attributes.get_int("axis", 0)
+    return node.inputs[0] is node.inputs[1] and axis in (-1, _RANK - 2)
+
+
+def _looks_up(node: ir.Node) -> bool:
+    """Whether it reads rows of a table [places, channels] whose halves are alike."""
+    table = constants.array(node.inputs[0]) if is_op(node, "Gather") else None
+    if table is None or table.ndim != 2 or node.attributes.get_int("axis", 0) not in (0, -2):
+        return False
     half = table.shape[1] // 2
-    if table.shape[1] % 2 or not np.array_equal(table[:, :half], table[:, half:]):
-        return None
-    return _Looked(table[:, :half].astype(np.float32), source, places)
+    return table.shape[1] % 2 == 0 and np.array_equal(table[:, :half], table[:, half:])
 
 
 def _rewrite(
     add: ir.Node, found: _Rotation, build: Builder, shared: dict[object, ir.Value]
 ) -> None:
-    tables = [_table(angles, build, shared) for angles in (found.cos, found.sin)]
+    both = (found.cos, found.sin)
+    tables = [_table(angles, found.channels, build, shared) for angles in both]
     flat = build.flat(found.value, found.heads * found.channels)
     rotated = build.node(OPERATOR, [flat, _places(found, tables[0], build, shared), *tables])
     node = rotated.producer()
@@ -245,48 +223,46 @@ def _rewrite(
     rewire.take_place(add.outputs[0], build.by_heads(rotated, found.heads, found.channels))
 
 
-def _table(angles: _Looked | _Computed, build: Builder, shared: dict[object, ir.Value]) -> ir.Value:
-    """The numbers that the operator reads rows of, float32 [places, channels / 2]."""
+def _table(
+    angles: _Angles, channels: int, build: Builder, shared: dict[object, ir.Value]
+) -> ir.Value:
+    """A row for each place that is looked up or computed, float32 [rows, channels / 2]."""
     key = (build.anchor.graph, angles.source)
-    if key not in shared and isinstance(angles, _Looked):
-        base = f"{angles.source.name}__half"
-        shared[key] = edits.constant(build.anchor, angles.table, build.names, base)
-    elif key not in shared and isinstance(angles, _Computed):
-        value = angles.half
+    if key not in shared:
+        value = _half(angles, build)
         for function in angles.functions:
-            others = [v for v in function.inputs[1:] if v is not None]
-            value = build.node(function.op_type, [value, *others])
-        half = (angles.channels or 0) // 2
-        shared[key] = build.node("Reshape", [value, build.integers(-1, half)])
+            numbers = [v if constants.is_constant(v) else None for v in function.inputs]
+            inputs = [value if number is None else number for number in numbers]
+            value = build.node(function.op_type, inputs)
+        shared[key] = build.node("Reshape", [value, build.integers(-1, channels // 2)])
     return shared[key]
+
+
+def _half(angles: _Angles, build: Builder) -> ir.Value:
+    """One of the halves of what the functions are of, [batch or 1, tokens, channels / 2]."""
+    table = constants.array(angles.root.inputs[0]) if is_op(angles.root, "Gather") else None
+    if table is None:
+        return angles.basis
+    base = f"{angles.source.name}__half"
+    half = edits.constant(build.anchor, table[:, : table.shape[1] // 2], build.names, base)
+    return build.node("Gather", [half, angles.basis])
 
 
 def _places(
     found: _Rotation, table: ir.Value, build: Builder, shared: dict[object, ir.Value]
 ) -> ir.Value:
-    """The rows of the tables, int64 [batch, tokens], as the operator wants them.
+    """The row of the table for each token, int64 [batch, tokens].
 
     Broadcasting may give all of a batch the same ones.
     """
-    shape = found.value.shape
-    sizes = () if shape is None else (str(shape[0]), str(shape[2]))
-    alike: object = sizes if sizes and "None" not in sizes else found.value
-    key = (build.anchor.graph, table, alike)
+    key = (build.anchor.graph, table, told_sizes(found.value, 0, 2) or found.value)
     if key not in shared:
+        zero, one = (build.constant(np.array(number, np.int64)) for number in (0, 1))
+        count = build.node("Gather", [build.node("Shape", [table]), zero])
+        whole = build.node("Shape", [found.cos.basis])
+        sizes = build.node("Gather", [whole, build.integers(0, 1)])
+        rows = build.node("Reshape", [build.node("Range", [zero, count, one]), sizes])
         whole = build.node("Shape", [found.value])
         wanted = build.node("Gather", [whole, build.integers(0, 2)])
-        shared[key] = build.node("Expand", [_rows(found.cos, table, build), wanted])
+        shared[key] = build.node("Expand", [rows, wanted])
     return shared[key]
-
-
-def _rows(angles: _Looked | _Computed, table: ir.Value, build: Builder) -> ir.Value:
-    """Which rows of the table there are for each token, int64 [batch or 1, tokens]."""
-    if isinstance(angles, _Looked):
-        # Gather counts negative ones from the end.
-        places = build.node("Cast", [angles.places], {"to": int(ir.DataType.INT64)})
-        return build.node("Mod", [places, build.constant(np.array(len(angles.table), np.int64))])
-    zero, one = (build.constant(np.array(number, np.int64)) for number in (0, 1))
-    count = build.node("Gather", [build.node("Shape", [table]), zero])
-    whole = build.node("Shape", [angles.half])
-    sizes = build.node("Gather", [whole, build.integers(0, 1)])
-    return build.node("Reshape", [build.node("Range", [zero, count, one]), sizes])

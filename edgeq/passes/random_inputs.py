@@ -19,7 +19,7 @@ from edgeq.passes import dims
 from edgeq.passes.declared_sizes import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from edgeq.passes.dims import Size
     from edgeq.types import Array, Sample
@@ -91,39 +91,95 @@ def random_samples(model: ir.Model, seed: int = 0) -> Iterator[Sample]:
     """
     rng = np.random.default_rng(seed)
     required = [v for v in model.graph.inputs if not v.is_initializer()]
-    caches = _caches(required)
-    for guess in _guesses(required, is_decoder=bool(caches)):
-        sizes = dict.fromkeys(caches, guess.cached)
-        companions = [v for v in required if _is_companion(v)]
-        others = [v for v in required if v not in companions]
-        # Sums come last: what they are made of has its sizes from elsewhere then.
-        drawn = {v.name: _random(v, sizes, guess, rng) for v in sorted(others, key=_is_sum)}
+    declared = _declared(required)
+    caches = _caches(declared)
+    companions = [v for v in required if _is_companion(v)]
+    # Sums come last: what they are made of has its sizes from elsewhere then.
+    others = sorted(
+        (v for v in required if v not in companions), key=lambda v: _is_sum(declared[v])
+    )
+    for guess in _guesses(declared, is_decoder=bool(caches)):
+        sizes = _Sizes(declared, guess, dict.fromkeys(caches, guess.cached))
+        drawn = {v.name: _random(v, sizes, rng) for v in others}
         new, old = _new_tokens(others, drawn, guess), guess.cached if caches else 0
-        drawn |= {v.name: _companion(v, sizes, guess, new, old) for v in companions}
+        drawn |= {v.name: _companion(v, sizes, new, old) for v in companions}
         sample = {name: array for name, array in drawn.items() if name and array is not None}
         if len(sample) < len(required):
             return
         yield sample
 
 
-def _guesses(required: list[ir.Value], *, is_decoder: bool) -> Iterator[_Guess]:
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What the sizes that inputs declare come to in one sample.
+
+    Attributes:
+        declared: They, by input.
+        guess: What to try for the open ones.
+        known: What symbols come to, as far as that is settled.
+    """
+
+    declared: Mapping[ir.Value, tuple[Size, ...]]
+    guess: _Guess
+    known: dict[str, int]
+
+    def told(self, value: ir.Value, axis: int) -> int | None:
+        """A size that follows from what is settled; None for any other."""
+        size = self.declared[value][axis]
+        return self.of(value, axis) if self.known.keys() >= set(dims.names(size)) else None
+
+    def of(self, value: ir.Value, axis: int) -> int:
+        """A size; settles its symbols."""
+        sizes, guess = self.declared[value], self.guess
+        inner = guess.side if len(sizes) == _IMAGE_RANK else guess.length
+        if axis == 1:
+            inner = _channels(value) or inner
+        for name in dims.names(sizes[axis]):
+            self.known.setdefault(name, guess.batch if axis == _batch_axis(sizes) else inner)
+        return max(int(dims.evaluate(sizes[axis], self.known)), 0)
+
+
+def _batch_axis(sizes: tuple[Size, ...]) -> int:
+    """Where the batch is: first, but for the states of recurrent nodes: [layers, batch, size]."""
+    open_axes = [axis for axis, size in enumerate(sizes) if not isinstance(size, int)]
+    return 1 if open_axes == [1] and len(sizes) == _STATE_RANK else 0
+
+
+def _declared(required: list[ir.Value]) -> dict[ir.Value, tuple[Size, ...]]:
+    """The sizes of inputs as they declare them; a symbol for each of which they say nothing."""
+    unknown = ir.Shape([None] * _UNKNOWN_RANK)
+    shapes = {value: unknown if value.shape is None else value.shape for value in required}
+    every = [dim for shape in shapes.values() for dim in shape]
+    names = {dim.value for dim in every if isinstance(dim, ir.SymbolicDim) and dim.value}
+    return {
+        value: tuple(_size(value, axis, dim, names) for axis, dim in enumerate(shape))
+        for value, shape in shapes.items()
+    }
+
+
+def _size(value: ir.Value, axis: int, dim: int | ir.SymbolicDim, names: Collection[str]) -> Size:
+    if isinstance(dim, int) and dim >= 0:
+        return dim
+    name = None if isinstance(dim, int) else dim.value
+    return parse(name, names) if name else dims.symbol(f"{value.name}:{axis}")
+
+
+def _guesses(
+    declared: Mapping[ir.Value, tuple[Size, ...]], *, is_decoder: bool
+) -> Iterator[_Guess]:
     if is_decoder:
         yield from _DECODER_GUESSES
-    may_be_sound = any(map(_may_be_sound, required)) and not any(map(_is_wide, required))
+    is_wide = any(_is_wide(value, sizes) for value, sizes in declared.items())
+    may_be_sound = any(map(_may_be_sound, declared)) and not is_wide
     yield from (guess for guess in _GUESSES if may_be_sound or not guess.sound)
 
 
-def _caches(required: list[ir.Value]) -> set[str]:
+def _caches(declared: Mapping[ir.Value, tuple[Size, ...]]) -> set[str]:
     """The symbols of the tokens in caches; none for a model that reads no tokens."""
-    if not any(map(_holds_tokens, required)):
+    if not any(map(_holds_tokens, declared)):
         return set()
-    shapes = [(value, value.shape) for value in required if cache_sizes(value) is not None]
-    return {
-        symbol
-        for value, shape in shapes
-        if shape is not None
-        for symbol in dims.names(_declared(value, 2, shape[2]))
-    }
+    tokens = [sizes[2] for value, sizes in declared.items() if cache_sizes(value) is not None]
+    return {symbol for size in tokens for symbol in dims.names(size)}
 
 
 def _holds_tokens(value: ir.Value) -> bool:
@@ -149,40 +205,30 @@ def _new_tokens(
     return guess.length if rows is None else int(rows.shape[1])
 
 
-def _companion(
-    value: ir.Value, sizes: dict[str, int], guess: _Guess, new: int, old: int
-) -> Array | None:
-    found, shape = companion_named(value.name or ""), value.shape
-    if found is None or shape is None or value.dtype is None:
+def _companion(value: ir.Value, sizes: _Sizes, new: int, old: int) -> Array | None:
+    found, last = companion_named(value.name or ""), len(sizes.declared[value]) - 1
+    if found is None or value.dtype is None:
         return None
-    last = len(shape) - 1
-    known = sizes.keys() >= set(dims.names(_declared(value, last, shape[last])))
-    told = _size(value, last, sizes, guess) if known else None
+    told = sizes.told(value, last)
     size = (new + old if found.whole else new) if told is None else told
-    rows = [] if last == 0 else [_size(value, 0, sizes, guess)]
+    rows = [] if last == 0 else [sizes.of(value, 0)]
     array = np.broadcast_to(found.fill(size, old), (*rows, size)).copy()
     if found.whole and rows:
-        array[-1, : min(guess.hidden, size - 1)] = 0
+        array[-1, : min(sizes.guess.hidden, size - 1)] = 0
     return array.astype(value.dtype.numpy())
 
 
-def _is_sum(value: ir.Value) -> bool:
+def _is_sum(sizes: tuple[Size, ...]) -> bool:
     """Whether a size is told by those of other inputs."""
-    sizes = (_declared(value, axis, dim) for axis, dim in enumerate(value.shape or ()))
     return any(isinstance(size, dims.Dim) and not dims.is_symbol(size) for size in sizes)
 
 
-def _is_wide(value: ir.Value) -> bool:
+def _is_wide(value: ir.Value, sizes: tuple[Size, ...]) -> bool:
     """Whether two or more axes are open beside the batch: as long as a recording, both of them."""
-    shape = value.shape
-    if shape is None or len(shape) == _IMAGE_RANK:
+    if value.shape is None or len(sizes) == _IMAGE_RANK:
         return False
-    told = {_batch_axis(shape)} | ({1} if _channels(value) else set())
-    return sum(axis not in told and _is_open(dim) for axis, dim in enumerate(shape)) > 1
-
-
-def _is_open(dim: int | ir.SymbolicDim) -> bool:
-    return not isinstance(dim, int) or dim < 0
+    told = {_batch_axis(sizes)} | ({1} if _channels(value) else set())
+    return sum(axis not in told and not isinstance(n, int) for axis, n in enumerate(sizes)) > 1
 
 
 def _may_be_sound(value: ir.Value) -> bool:
@@ -194,29 +240,11 @@ def _may_be_sound(value: ir.Value) -> bool:
     )
 
 
-def _random(
-    value: ir.Value, sizes: dict[str, int], guess: _Guess, rng: np.random.Generator
-) -> Array | None:
+def _random(value: ir.Value, sizes: _Sizes, rng: np.random.Generator) -> Array | None:
     if value.dtype is None or not isinstance(value.type, ir.TensorType):
         return None
-    rank = _UNKNOWN_RANK if value.shape is None else len(value.shape)
-    return _draw(
-        value.dtype, [_size(value, axis, sizes, guess) for axis in range(rank)], guess, rng
-    )
-
-
-def _size(value: ir.Value, axis: int, sizes: dict[str, int], guess: _Guess) -> int:
-    declared = ir.Shape([None] * _UNKNOWN_RANK) if value.shape is None else value.shape
-    dim = declared[axis]
-    if isinstance(dim, int) and dim >= 0:
-        return dim
-    inner = guess.side if len(declared) == _IMAGE_RANK else guess.length
-    if axis == 1:
-        inner = _channels(value) or inner
-    size = _declared(value, axis, dim)
-    for name in dims.names(size):
-        sizes.setdefault(name, guess.batch if axis == _batch_axis(declared) else inner)
-    return max(int(dims.evaluate(size, sizes)), 0)
+    shape = [sizes.of(value, axis) for axis in range(len(sizes.declared[value]))]
+    return _draw(value.dtype, shape, sizes.guess, rng)
 
 
 def _channels(value: ir.Value) -> int | None:
@@ -226,20 +254,6 @@ def _channels(value: ir.Value) -> int | None:
         if weight is not None and weight.shape is not None and isinstance(weight.shape[1], int):
             return weight.shape[1] * use.node.attributes.get_int("group", 1)
     return None
-
-
-def _declared(value: ir.Value, axis: int, dim: int | ir.SymbolicDim) -> Size:
-    """What the model says of a size; a symbol of its own where it says nothing."""
-    if isinstance(dim, int) and dim >= 0:
-        return dim
-    name = None if isinstance(dim, int) else dim.value
-    return parse(name) if name else dims.symbol(f"{value.name}:{axis}")
-
-
-def _batch_axis(shape: ir.Shape) -> int:
-    """Where the batch is: first, but for the states of recurrent nodes: [layers, batch, size]."""
-    open_axes = [axis for axis, dim in enumerate(shape) if _is_open(dim)]
-    return 1 if open_axes == [1] and len(shape) == _STATE_RANK else 0
 
 
 def _draw(

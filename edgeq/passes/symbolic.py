@@ -126,8 +126,7 @@ class Symbols:
         if isinstance(dim, int):
             return dim if dim >= 0 else dims.symbol(f"{value.name}[{axis}]")
         if dim.value in self._named and not value.is_graph_output():
-            size = parse(str(dim.value))
-            return size if self._named >= set(dims.names(size)) else dims.symbol(str(dim.value))
+            return parse(str(dim.value), self._named)
         return dims.symbol(f"{value.name}[{axis}]")
 
 

@@ -146,3 +146,55 @@ def test_the_operator_of_opset_23_is_fused_as_well(kind):
     want, got = Session(model).run(sample), Session(made).run(sample)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+SPELLED = """net (bool then, float[b,4,s,{n}] q, float[b,4,s,{n}] k, float[b,4,s,{n}] v,
+    float[b,4,past,{n}] past_k, float[b,4,past,{n}] past_v, bool[b,1,s,total] visible)
+  => (float[b,4,s,{n}] y, float[b,4,total,{n}] keys, float[b,4,total,{n}] values) {{
+    mask = Where(visible, zero, never)
+    {body}
+  }}"""
+BODY = """
+    keys{i} = Concat<axis = 2>(past_k, k)
+    values{i} = Concat<axis = 2>(past_v, v)
+    turned{i} = Transpose<perm = [0, 1, 3, 2]>(keys{i})
+    scores{i} = MatMul(q, turned{i})
+    masked{i} = Add(scores{i}, mask)
+    weights{i} = {softmax}(masked{i})
+    y{i} = MatMul(weights{i}, values{i})
+"""
+
+
+def spelled(body, channels=8, opset=18):
+    numbers = {"zero": np.float32(0), "never": np.float32(-np.inf)}
+    return graphs.build(SPELLED.format(n=channels, body=body), opset=opset, **numbers)
+
+
+def test_heads_that_the_kernel_refuses_are_left_and_told():
+    outcome = fused(spelled(BODY.format(i="", softmax="Softmax"), channels=12))
+    assert outcome.changes == 0
+    assert any("multiple of 8 channels" in reason for reason in outcome.declined)
+
+
+@pytest.mark.parametrize(("opset", "changes"), [(11, 0), (13, 1)])
+def test_what_softmax_is_over_where_it_does_not_tell_hangs_on_the_opset(opset, changes):
+    model = spelled(BODY.format(i="", softmax="Softmax"), opset=opset)
+    assert fused(model).changes == changes
+
+
+def test_bodies_share_nothing_that_one_of_them_computes():
+    branch = """{i} () => (float[b,4,s,8] y{i}, float[b,4,total,8] keys{i},
+      float[b,4,total,8] values{i}) {{ {body} }}"""
+    softmax = {"softmax": "Softmax"}
+    bodies = [branch.format(i=i, body=BODY.format(i=i, **softmax)) for i in ("first", "second")]
+    model = spelled(
+        f"y, keys, values = If(then) <then_branch = {bodies[0]}, else_branch = {bodies[1]}>"
+    )
+    made = model.clone()
+    assert fused(made).changes == 2
+    for then in (True, False):
+        sample = {name: graphs.numbers(i, 2, 4, 1, 8) for i, name in enumerate("qkv")}
+        sample |= {name: graphs.numbers(5, 2, 4, 5, 8) for name in ("past_k", "past_v")}
+        sample |= {"then": np.array(then), "visible": np.ones((2, 1, 1, 6), bool)}
+        want, got = Session(model).run(sample), Session(made).run(sample)
+        np.testing.assert_allclose(got["y"], want["y"], rtol=1e-4, atol=1e-5)

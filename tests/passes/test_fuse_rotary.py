@@ -72,8 +72,9 @@ def sample(places, batch=2):
         # One row for all of a batch, and places counted from the end.
         sample([[3, 4, 31]]),
         sample([[-1, 0], [-32, 30]]),
+        sample([[n % PLACES for n in range(PLACES + 3)]]),
     ],
-    ids=["prefill", "decode", "batch", "broadcast", "negative"],
+    ids=["prefill", "decode", "batch", "broadcast", "negative", "more tokens than places"],
 )
 def test_outputs_are_equal(fed):
     model = net()
@@ -88,7 +89,7 @@ def test_tables_and_places_are_shared_and_the_pieces_are_gone():
     made, _ = fused(net())
     found = operators(made)
     assert found.count("RotaryEmbedding") == 2
-    assert found.count("Mod") == 1
+    assert found.count("Range") == 1
     assert not {"Neg", "Concat", "Slice", "Mul"} & set(found)
     halves = [v for v in made.graph.initializers.values() if v.shape == (PLACES, CHANNELS // 2)]
     assert len(halves) == 2
@@ -111,10 +112,11 @@ COMPUTED = (
 )
 
 
-def computed(second):
+def computed(second, scaled="Mul(cosine, stretch)"):
     rates = (10.0 ** -np.arange(CHANNELS // 2)).astype(np.float32)
     others = {"rates": rates, "behind": np.array([2]), "stretch": np.float32(1.5)}
-    return net(COMPUTED.replace("SECOND", second), **others)
+    text = COMPUTED.replace("SECOND", second).replace("Mul(cosine, stretch)", scaled)
+    return net(text, **others)
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(2, 2), (1, 2), (1, 1)])
@@ -128,6 +130,21 @@ def test_angles_that_are_computed_are_rows_for_each_token(rows, batch):
     want, got = Session(model).run(fed), Session(made).run(fed)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-6)
+
+
+def test_the_number_that_cosines_are_multiplied_by_may_stand_in_front():
+    model = computed("angles", "Mul(stretch, cosine)")
+    made, outcome = fused(model)
+    assert outcome.changes == 2
+    fed = sample([[0, 1, 2]])
+    fed["places"] = fed["places"].astype(np.float32)
+    want, got = Session(model).run(fed), Session(made).run(fed)
+    np.testing.assert_allclose(got["y0"], want["y0"], rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_whose_names_say_nothing_are_not_taken_for_equal():
+    assert operators(fused(net())[0]).count("Expand") == 1
+    assert operators(fused(net(TEXT.replace("[b,", "[unk,")))[0]).count("Expand") == 2
 
 
 def test_computed_angles_whose_halves_differ_are_left():
@@ -151,6 +168,11 @@ def test_a_second_time_there_is_nothing_to_do():
         (TEXT.replace("Gather(sin, places)", "Gather(sin, others)")
          .replace("cos_rows =", "others = Neg(places) cos_rows ="), {}, True),
         (TEXT, {"last": np.asarray([2])}, False),
+        # More angles than rows of a batch, one for all tokens, and numbers without a kernel.
+        (TEXT.replace("[b,3,s,8] x", "[1,3,s,8] x").replace("[b,", "[c,"), {}, True),
+        (TEXT.replace("int64[c,s]", "int64[c,1]"), {}, True),
+        (TEXT.replace("float", "double"),
+         {name: table.astype(np.float64) for name, table in tables().items()}, True),
     ],
 )  # fmt: skip
 def test_what_is_no_such_rotation_is_left(text, others, told):

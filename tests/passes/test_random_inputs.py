@@ -3,6 +3,7 @@
 import decoders
 import graphs
 import numpy as np
+import onnx_ir as ir
 
 from edgeq.graph import loader
 from edgeq.passes.random_inputs import random_samples
@@ -33,6 +34,12 @@ def test_sums_of_sizes_come_to_those_of_other_inputs():
         past, new = sample["past_key_0"].shape[2], sample["input_ids"].shape[1]
         assert sample["attention_mask"].shape[1] == past + new
         np.testing.assert_array_equal(sample["position_ids"][-1], np.arange(past, past + new))
+
+
+def test_a_dash_in_a_name_is_no_difference():
+    model = graphs.build("net (float[b,n] x) => (float[b,n] y) { y = Relu(x) }")
+    model.graph.inputs[0].shape = ir.Shape(["batch-size", "seq-len"])
+    assert all(0 not in sample["x"].shape for sample in random_samples(model))
 
 
 def test_a_decoder_runs_on_a_prompt_on_a_token_behind_its_cache_and_behind_padding():
