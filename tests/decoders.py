@@ -111,7 +111,7 @@ _MASK = """
 """
 
 
-def decoder(layers=2, *, rotated=False, angles=_ANGLES, weighed=_WEIGHED, more=""):
+def decoder(layers=2, *, rotated=False, angles=_ANGLES, weighed=_WEIGHED, more="", places=64):
     """Tokens and a cache to logits and a longer cache; the cache stands in every layer.
 
     Queries and keys are rotated by their places, if told so.
@@ -132,7 +132,7 @@ def decoder(layers=2, *, rotated=False, angles=_ANGLES, weighed=_WEIGHED, more="
       x0 = Gather(table, input_ids) {_MASK} {body}
       logits = MatMul(x{layers}, head)
     }}"""
-    return graphs.proto(text, **_constants(layers))
+    return graphs.proto(text, **_constants(layers, places))
 
 
 def by_torch(layers=2):
@@ -153,7 +153,7 @@ def by_torch(layers=2):
     return model
 
 
-def _constants(layers):
+def _constants(layers, places):
     whole = np.int64
     found = {
         "table": graphs.numbers(1, WORDS, WIDTH),
@@ -179,8 +179,8 @@ def _constants(layers):
         "half": np.array([CHANNELS // 2], whole),
         "end": np.array([2**62], whole),
         "last": np.array([-1], whole),
-        "cos": np.tile(np.cos(_angles()), (1, 2)),
-        "sin": np.tile(np.sin(_angles()), (1, 2)),
+        "cos": np.tile(np.cos(_angles(places)), (1, 2)),
+        "sin": np.tile(np.sin(_angles(places)), (1, 2)),
         "lowest": np.float32(-1e9),
         "nothing": np.float32(0),
     }
@@ -192,7 +192,7 @@ def _constants(layers):
     return found
 
 
-def _angles(places=64):
+def _angles(places):
     return np.outer(np.arange(places), 10.0 ** -np.arange(CHANNELS // 2)).astype(np.float32)
 
 

@@ -159,7 +159,18 @@ def _lookup(node: ir.Node) -> Use | str:
         return ""
     if tensor.size < FEWEST:
         return f"its {tensor.size} numbers are too few to gain anything"
+    if _turns(node.outputs[0]):
+        return "it holds the angles of rotations, whose errors reach every layer"
     return Use(node, 0, turned=False)
+
+
+def _turns(value: ir.Value) -> bool:
+    """Whether a value is read as angles by RotaryEmbedding, reshaped maybe."""
+    return any(
+        (use.node.op_type == "RotaryEmbedding" and use.idx > 1)
+        or (is_op(use.node, "Reshape") and _turns(use.node.outputs[0]))
+        for use in value.uses()
+    )
 
 
 def _product(node: ir.Node) -> Use | str:

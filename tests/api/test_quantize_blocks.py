@@ -33,6 +33,14 @@ def test_rotations_are_fused_where_the_runtime_has_operators_of_its_own(form, fu
     assert result.report.outputs["logits"].sqnr_db > 30
 
 
+def test_the_angles_of_rotations_stay_as_they_are():
+    result = edgeq.quantize(decoders.decoder(rotated=True, places=1024), scheme="w8", threads=1)
+    nodes = list(walk.nodes(result.model))
+    looked_up = [node for node in nodes if node.op_type == "GatherBlockQuantized"]
+    assert len(looked_up) == 1
+    assert sum(node.op_type == "RotaryEmbedding" for node in nodes) == 4
+
+
 def samples(count=8):
     return [{"x": graphs.numbers(10 + i, 5, 64)} for i in range(count)]
 
