@@ -3,7 +3,8 @@
 Every matrix is rounded to its narrowest width alone, and what that does to the model's outputs is
 measured; a wider one does as much less as it leaves less error in the weights. From the smallest
 form on, the step that takes away most damage for a byte comes first, until no step fits: the greedy
-solution of a knapsack whose gains shrink with every step.
+solution of a knapsack whose gains shrink with every step. Large matrices that found no room so are
+tried first, too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _RUNS: Final = 128
 """Runs of the model at most: as many samples for each matrix as that allows, and where there are
 more matrices, neighbours that play the same part together."""
+
+_LARGE: Final = 20
+"""Steps that take less than this part of the room are small: one that finds none loses little."""
 
 _SAMPLED_ROWS: Final = 128
 """Rows of a matrix by which its widths are compared with each other."""
@@ -200,22 +204,42 @@ def allocate(choices: Mapping[str, Sequence[Width]], weights: int, target: float
     Raises:
         RecipeError: Not even the smallest widths fit.
     """
-    place = dict.fromkeys(choices, 0)
-    spent = sum(found[0].bytes for found in choices.values())
-    budget = _budget(spent, weights, target)
-    steps = [_step(name, found, 0) for name, found in choices.items() if len(found) > 1]
+    smallest = sum(found[0].bytes for found in choices.values())
+    room = _budget(smallest, weights, target) - smallest
+    first = dict.fromkeys(choices, 0)
+    best = _filled(choices, first, room)
+    # The turn of a large step may come when there is no room left for it, though it is worth more
+    # than what came before.
+    for name, found in choices.items():
+        more = found[1].bytes - found[0].bytes if len(found) > 1 else 0
+        if not best[name] and room / _LARGE <= more <= room:
+            other = _filled(choices, {**first, name: 1}, room - more)
+            best = min(best, other, key=lambda place: _total(choices, place))
+    return {name: choices[name][index].bits for name, index in best.items()}
+
+
+def _filled(
+    choices: Mapping[str, Sequence[Width]], first: Mapping[str, int], room: int
+) -> dict[str, int]:
+    """Places in ``choices``, from the first ones on as far as there is room: bytes."""
+    place = dict(first)
+    steps = [_step(n, found, place[n]) for n, found in choices.items() if place[n] + 1 < len(found)]
     heapq.heapify(steps)
     while steps:
         _, name = heapq.heappop(steps)
         found, now = choices[name], place[name]
         more = found[now + 1].bytes - found[now].bytes
-        if spent + more > budget:
+        if more > room:
             continue
-        spent += more
+        room -= more
         place[name] = now + 1
         if now + 2 < len(found):
             heapq.heappush(steps, _step(name, found, now + 1))
-    return {name: choices[name][index].bits for name, index in place.items()}
+    return place
+
+
+def _total(choices: Mapping[str, Sequence[Width]], place: Mapping[str, int]) -> float:
+    return sum(found[place[name]].error for name, found in choices.items())
 
 
 def _step(name: str, found: Sequence[Width], now: int) -> tuple[float, str]:

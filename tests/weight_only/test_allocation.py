@@ -35,6 +35,17 @@ def test_a_step_that_does_not_fit_leaves_room_for_a_smaller_one():
     assert allocate(choices, 8000, 1.5) == {"large": 2, "small": 4}
 
 
+def test_a_large_step_comes_first_where_it_is_worth_more_than_what_would_leave_it_no_room():
+    choices = {
+        "small": [Width(4, 100, 10.0), Width(8, 200, 0.0)],
+        "large": [Width(4, 1000, 50.0), Width(8, 2000, 0.0)],
+    }
+    assert allocate(choices, 16800, 1.0) == {"small": 4, "large": 8}
+    assert allocate(choices, 17600, 1.0) == {"small": 8, "large": 8}
+    choices["large"][0] = Width(4, 1000, 9.0)
+    assert allocate(choices, 16800, 1.0) == {"small": 8, "large": 4}
+
+
 def test_a_budget_under_the_smallest_form_is_refused():
     with pytest.raises(RecipeError, match=r"2.01 bits a weight at least, and 1.9 are") as caught:
         allocate({"m": matrix(1, 1, 1)}, 799, 1.9)
