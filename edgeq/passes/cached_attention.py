@@ -151,7 +151,8 @@ def _objections(found: Attention, look: Symbols) -> Iterator[str]:
         yield f"{place}: the heads of queries are no multiple of those of keys"
     mask = found.mask
     shape = look.shape(mask)
-    if mask is not None and (shape is None or len(shape) != 4 or 1 in shape[2:]):
+    one = _size(look, found.query, 2) == 1
+    if mask is not None and (shape is None or len(shape) != 4 or 1 in shape[3 if one else 2 :]):
         yield f"{place}: the mask is not [batch, heads, tokens, all tokens]"
     if found.guarded and _size(look, mask, 1) != 1:
         yield f"{place}: heads have masks of their own, and rows without any token come to zeros"

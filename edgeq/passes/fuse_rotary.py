@@ -30,6 +30,7 @@ from edgeq.passes.builder import Builder
 from edgeq.passes.fuse_cached_attention import DOMAIN
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import ints, produced_by, where
+from edgeq.passes.symbolic import Symbols
 
 if TYPE_CHECKING:
     from edgeq.passes.outcome import Answer
@@ -66,6 +67,7 @@ class _Rotation:
 
     Attributes:
         value: What is rotated, [batch, heads, tokens, channels].
+        rows: Batch and tokens.
         heads: Their number.
         channels: Of each head.
         cos: Cosines of the angles.
@@ -73,6 +75,7 @@ class _Rotation:
     """
 
     value: ir.Value
+    rows: tuple[int | ir.SymbolicDim, ...]
     heads: int
     channels: int
     cos: _Angles
@@ -81,11 +84,14 @@ class _Rotation:
 
 def fuse_rotary(model: ir.Model) -> Outcome:
     """Put RotaryEmbedding in the place of rotations that are spelled out."""
-    names = rewire.Names(model)
+    nodes = walk.nodes(model)
+    if not any(is_op(node, "Neg") for node in nodes):
+        return Outcome()
+    names, look = rewire.Names(model), Symbols(model)
     shared: dict[object, ir.Value] = {}
     answers: list[Answer] = []
-    for node in [n for n in walk.nodes(model) if is_op(n, "Add")]:
-        found = _rotation(node)
+    for node in [n for n in nodes if is_op(n, "Add")]:
+        found = _rotation(node, look)
         if isinstance(found, _Rotation):
             model.opset_imports.setdefault(DOMAIN, 1)
             _rewrite(node, found, Builder(node, names), shared)
@@ -97,7 +103,7 @@ def fuse_rotary(model: ir.Model) -> Outcome:
     return Outcome.of(answers, [told] if count else ())
 
 
-def _rotation(add: ir.Node) -> _Rotation | Answer:
+def _rotation(add: ir.Node, look: Symbols) -> _Rotation | Answer:
     for plain, turned in (add.inputs, reversed(add.inputs)):
         one, other = produced_by(plain, "Mul"), produced_by(turned, "Mul")
         if one is None or other is None:
@@ -107,17 +113,21 @@ def _rotation(add: ir.Node) -> _Rotation | Answer:
             if value is None or value not in one.inputs:
                 continue
             factor = one.inputs[1 - one.inputs.index(value)]
-            return _checked(add, value, factor, other.inputs[1 - place])
+            return _checked(add, look, value, factor, other.inputs[1 - place])
     return False
 
 
 def _checked(
-    add: ir.Node, value: ir.Value, cosines: ir.Value | None, sines: ir.Value | None
+    add: ir.Node,
+    look: Symbols,
+    value: ir.Value,
+    cosines: ir.Value | None,
+    sines: ir.Value | None,
 ) -> _Rotation | str:
     cos, sin = _angles(cosines), _angles(sines)
     if cos is None or sin is None or cos.basis is not sin.basis:
         return f"{where(add)}: the halves of its angles are not known to be alike"
-    shape, made = value.shape, add.outputs[0].shape
+    shape, made = look.shape(value), look.shape(add.outputs[0])
     if shape is None or made is None or value.dtype is not ir.DataType.FLOAT:
         return f"{where(add)}: what it turns is not known to be float32 of some shape"
     heads, channels = shape[1], shape[3]
@@ -129,7 +139,9 @@ def _checked(
     repeated = any(shape[axis] == 1 != made[axis] for axis in (0, 2))
     if repeated or cos.sizes[1] == 1 != shape[2]:
         return f"{where(add)}: there is not one angle for each token"
-    return _Rotation(value, heads, channels, cos, sin)
+    stored = value.shape or ir.Shape([None] * _RANK)
+    rows = (n if isinstance(n := shape[axis], int) else stored[axis] for axis in (0, 2))
+    return _Rotation(value, tuple(rows), heads, channels, cos, sin)
 
 
 def _turned(value: ir.Value | None) -> ir.Value | None:
@@ -217,9 +229,7 @@ def _rewrite(
         raise ValueError("a node was made that makes nothing")
     node.domain = DOMAIN
     # onnx infers nothing of other domains, and views that cancel are told by shapes.
-    shape = found.value.shape
-    if shape is not None:
-        rotated.shape = ir.Shape([shape[0], shape[2], found.heads * found.channels])
+    rotated.shape = ir.Shape([*found.rows, found.heads * found.channels])
     rewire.take_place(add.outputs[0], build.by_heads(rotated, found.heads, found.channels))
 
 

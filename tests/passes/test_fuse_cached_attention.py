@@ -71,6 +71,23 @@ def torch_pair():
     return model, made
 
 
+def test_one_token_at_a_time_is_fused_in_every_layer():
+    proto = decoders.by_torch()
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == "s":
+                dim.dim_value = 1
+            elif dim.dim_param == "past + s":
+                dim.dim_param = "past + 1"
+    model = loader.load(proto).model
+    made = prepare(model, pipeline=PREPARE_FOR_ONNXRUNTIME).model
+    assert operators(made).count("RotaryEmbedding") == 4
+    assert fused(made).changes == 2
+    sample = decoders.fed(1, 4, batch=2, hidden=2, positions=True)
+    want, got = Session(model).run(sample), Session(made).run(sample)
+    np.testing.assert_allclose(got["logits"], want["logits"], rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_of_the_attention_is_left(pair):
     found = operators(pair[1])
     assert found.count("GroupQueryAttention") == 2
