@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.types import Array, Sample
+    from edgeq.types import Array, FloatArray, Sample
     from edgeq.weight_only.tables import Table
 
 _MEMORY: Final = 128_000_000
 """Bytes of moments that are collected in one pass over the samples; a larger one goes alone."""
+
+_TOGETHER: Final = 256
+"""Inputs that are multiplied at a time, at least."""
 
 
 class InputMoments:
@@ -110,21 +113,35 @@ class SumOfSquares:
     def __init__(self, columns: int, *, crossed: bool = True) -> None:
         self._total = np.zeros((columns, columns) if crossed else columns, np.float32)
         self._rows = 0
+        self._waiting: list[FloatArray] = []
 
     def add(self, inputs: Array) -> None:
         """Add inputs of shape [..., columns]."""
         rows = np.ascontiguousarray(inputs, np.float32).reshape(-1, len(self._total))
-        crossed = self._total.ndim > 1
-        self._total += rows.T @ rows if crossed else np.einsum("rc,rc->c", rows, rows)
         self._rows += rows.shape[0]
+        if self._total.ndim == 1:
+            self._total += np.einsum("rc,rc->c", rows, rows)
+            return
+        # A few rows at a time would read and write the whole square for each of them.
+        self._waiting.append(rows)
+        if sum(each.shape[0] for each in self._waiting) >= _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._waiting:
+            rows = np.concatenate(self._waiting)
+            self._total += rows.T @ rows
+            self._waiting.clear()
 
     def merge(self, other: SumOfSquares) -> None:
         """Add what another sum holds."""
+        self._waiting += other._waiting
         self._total += other._total
         self._rows += other._rows
 
     def moment(self) -> Moment | None:
         """The mean; None where there was no input, or one that is not finite."""
+        self._settle()
         if not self._rows or not np.isfinite(self._total).all():
             return None
         mean = np.asarray(self._total, np.float64) / self._rows

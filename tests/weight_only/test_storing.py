@@ -16,7 +16,7 @@ from edgeq.runtime.kernels import executed_graph
 from edgeq.runtime.session import Session
 from edgeq.weight_only.blocks import BlockSpec
 from edgeq.weight_only.methods import quantize_rows
-from edgeq.weight_only.moments import InputMoments
+from edgeq.weight_only.moments import InputMoments, SumOfSquares
 from edgeq.weight_only.scheme import BlockScheme
 from edgeq.weight_only.sequential import SequentialMoments
 from edgeq.weight_only.storing import store_in_blocks
@@ -329,3 +329,16 @@ def test_auto_takes_the_method_of_the_least_error():
 def test_names_of_nodes_stay():
     stored, _ = store(product(), scheme())
     assert [node_name(n) for n in nodes(stored)] == ["mm"]
+
+
+def test_inputs_that_come_one_by_one_count_as_those_that_come_together():
+    rows = graphs.numbers(0, 300, 8)
+    together, apart, other = SumOfSquares(8), SumOfSquares(8), SumOfSquares(8)
+    together.add(rows)
+    for row in rows[:290]:
+        apart.add(row)
+    other.add(rows[290:])
+    apart.merge(other)
+    assert np.allclose(apart.moment().mean, together.moment().mean, atol=1e-6)
+    assert apart.moment().rows == together.moment().rows == 300
+    assert other.moment().rows == 10
