@@ -72,13 +72,19 @@ _ROTATED = """
     {x}t{n} = Add({x}_one{n}, {x}_other{n})
 """
 
-_ANGLES = """
+ANGLES = """
     spots = Unsqueeze(behind, axis_0)
     cos_rows = Gather(cos, spots)
     cosines = Unsqueeze(cos_rows, axis_1)
     sin_rows = Gather(sin, spots)
     sines = Unsqueeze(sin_rows, axis_1)
 """
+
+STRETCHED = ANGLES.replace(
+    "cos_rows = Gather(cos, spots)",
+    "cos_plain = Gather(cos, spots) cos_rows = Mul(cos_plain, scale)",
+)
+"""Angles whose cosines are multiplied by a number once they are looked up."""
 
 _ANGLES_OF_TORCH = """
     where_to = Cast<to = 1>(position_ids)
@@ -111,7 +117,7 @@ _MASK = """
 """
 
 
-def decoder(layers=2, *, rotated=False, angles=_ANGLES, weighed=_WEIGHED, more="", places=64):
+def decoder(layers=2, *, rotated=False, angles=ANGLES, weighed=_WEIGHED, more="", places=64):
     """Tokens and a cache to logits and a longer cache; the cache stands in every layer.
 
     Queries and keys are rotated by their places, if told so.

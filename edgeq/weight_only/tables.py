@@ -29,6 +29,9 @@ FEWEST: Final = 2048
 _KEEPING: Final = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")
 """Operators that leave numbers as they are."""
 
+_OF_ANGLES: Final = ("Reshape", "Mul", "Div", "Cos", "Sin")
+"""What :mod:`edgeq.passes.fuse_rotary` leaves between a table and RotaryEmbedding."""
+
 _FLOATS: Final = ("FLOAT",)
 
 
@@ -165,10 +168,10 @@ def _lookup(node: ir.Node) -> Use | str:
 
 
 def _turns(value: ir.Value) -> bool:
-    """Whether a value is read as angles by RotaryEmbedding, reshaped maybe."""
+    """Whether angles that RotaryEmbedding reads are computed of a value."""
     return any(
         (use.node.op_type == "RotaryEmbedding" and use.idx > 1)
-        or (is_op(use.node, "Reshape") and _turns(use.node.outputs[0]))
+        or (is_op(use.node, *_OF_ANGLES) and _turns(use.node.outputs[0]))
         for use in value.uses()
     )
 

@@ -33,11 +33,13 @@ def test_rotations_are_fused_where_the_runtime_has_operators_of_its_own(form, fu
     assert result.report.outputs["logits"].sqnr_db > 30
 
 
-def test_the_angles_of_rotations_stay_as_they_are():
-    result = edgeq.quantize(decoders.decoder(rotated=True, places=1024), scheme="w8", threads=1)
+@pytest.mark.parametrize("angles", [decoders.ANGLES, decoders.STRETCHED])
+def test_the_angles_of_rotations_stay_as_they_are(angles):
+    model = decoders.decoder(rotated=True, places=1024, angles=angles)
+    result = edgeq.quantize(model, scheme="w8", threads=1)
     nodes = list(walk.nodes(result.model))
-    looked_up = [node for node in nodes if node.op_type == "GatherBlockQuantized"]
-    assert len(looked_up) == 1
+    reasons = [decision.reason for decision in result.plan.decisions]
+    assert sum("angles of rotations" in reason for reason in reasons) == 2
     assert sum(node.op_type == "RotaryEmbedding" for node in nodes) == 4
 
 
