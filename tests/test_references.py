@@ -93,9 +93,10 @@ def test_a_reference_that_leads_nowhere_says_where_it_ends(text, said):
 )
 def test_a_file_that_fails_is_told_in_one_line_and_forgotten(tmp_path, code, said):
     (tmp_path / "broken.py").write_text(code)
+    before = set(sys.modules)
     with pytest.raises(RecipeError, match=said):
         parse_reference(f"{tmp_path / 'broken.py'}:x")
-    assert not [name for name in sys.modules if name.endswith("_broken")]
+    assert not [name for name in set(sys.modules) - before if name.endswith("_broken")]
 
 
 def test_an_empty_file_is_said_to_have_no_names(tmp_path):

@@ -108,8 +108,30 @@ def mixed_bits(
             specs[table] = known
     weights = sum(table.size for table in specs)
     # Refused before anything is run.
-    _budget(sum(_bytes(t, known[0]) for t, known in specs.items()), weights, scheme.target_bits)
+    budget = _budget(_least(specs), weights, scheme.target_bits)
+    kept = _as_wide_as_plain(specs, scheme)
+    specs = kept if _least(kept) <= budget else specs
     return allocate(widths(model, specs, ground), weights, scheme.target_bits)
+
+
+def _as_wide_as_plain(
+    specs: Mapping[Table, list[BlockSpec]], scheme: BlockScheme
+) -> dict[Table, list[BlockSpec]]:
+    """The forms of each matrix that are no narrower than without a budget.
+
+    What logits are off by tells too little of what the output layer costs in a language model.
+    """
+    everything = sum(table.size for table in specs)
+    plain = {table: scheme.spec(table, everything) for table in specs}
+    bits = {table: 0 if spec is None else spec.bits for table, spec in plain.items()}
+    return {
+        table: [spec for spec in known if spec.bits >= bits[table]] or known
+        for table, known in specs.items()
+    }
+
+
+def _least(specs: Mapping[Table, list[BlockSpec]]) -> int:
+    return sum(_bytes(table, known[0]) for table, known in specs.items())
 
 
 def widths(

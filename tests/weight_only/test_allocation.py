@@ -54,7 +54,10 @@ def test_a_budget_under_the_smallest_form_is_refused():
 
 
 def three_layers():
-    """The weights of the second layer are normal, those of the others lie on a grid of 2 bits."""
+    """The weights of the second layer are normal, those of the others lie on a grid of 2 bits.
+
+    None of them is the output layer, which has its own rule.
+    """
     generator = np.random.default_rng(0)
 
     def coarse():
@@ -63,7 +66,7 @@ def three_layers():
     return graphs.proto(
         "n (float[5,64] x) => (float[5,64] y) {"
         " [a] h = MatMul(x, u) [r] i = Relu(h) [b] z = MatMul(i, v) [s] j = Relu(z)"
-        " [c] y = MatMul(j, w) }",
+        " [c] k = MatMul(j, w) y = Sigmoid(k) }",
         u=coarse(), v=graphs.numbers(1, 64, 64, scale=0.1), w=coarse(),
     )  # fmt: skip
 
@@ -74,6 +77,15 @@ def test_bits_go_where_they_help_and_the_mean_is_kept():
     assert bits == {"a": 2, "b": 8, "c": 2}
     stored = sum(row.bytes for row in result.report.blocks)
     assert 8 * stored <= 5.2 * sum(row.weights for row in result.report.blocks)
+
+
+@pytest.mark.parametrize(("target", "last"), [(6.6, 8), (6.0, 4)])
+def test_the_output_layer_is_as_wide_as_without_a_budget_where_that_fits(target, last):
+    model = three_layers()
+    model.graph.node[-2].output[0] = "y"
+    del model.graph.node[-1]
+    result = edgeq.quantize(model, scheme="w4", target_bits=target, validate=False, threads=1)
+    assert result.report.blocks[-1].bits == last
 
 
 def test_bits_that_are_told_stay():
@@ -150,7 +162,7 @@ def test_no_more_runs_than_are_allowed_even_where_matrices_are_many(monkeypatch)
     model = graphs.build(
         "n (float[5,64] x) => (float[5,64] y) {"
         " [a] h = MatMul(x, u) [r] i = Relu(h) [b] z = MatMul(i, v) [s] j = Relu(z)"
-        " [c] y = MatMul(j, w) }",
+        " [c] k = MatMul(j, w) y = Sigmoid(k) }",
         **{name: graphs.numbers(seed, 64, 64) for seed, name in enumerate("uvw")},
     )
     tried = []
