@@ -29,10 +29,13 @@ class Builder:
         op_type: str,
         inputs: list[ir.Value],
         attributes: dict[str, int | float | str | tuple[int, ...]] | None = None,
+        domain: str = "",
     ) -> ir.Value:
         """Add a node; its output, of the type of the first input or that of a Cast."""
         base = f"{self.anchor.name}__{op_type.lower()}"
-        made = edits.add_node(self.anchor, op_type, inputs, self.names, base, attributes)
+        made = edits.add_node(
+            self.anchor, op_type, inputs, self.names, base, attributes, domain=domain
+        )
         kind = inputs[0].dtype if op_type != "Shape" else ir.DataType.INT64
         cast = (attributes or {}).get("to")
         kind = ir.DataType(cast) if isinstance(cast, int) else kind

@@ -57,8 +57,9 @@ def add_node(
     *,
     like: ir.Value | None = None,
     behind: bool = False,
+    domain: str = "",
 ) -> ir.Value:
-    """Insert a node of the default domain next to ``anchor``; returns its output.
+    """Insert a node next to ``anchor``; returns its output.
 
     Args:
         anchor: The node to stand in front of.
@@ -69,8 +70,9 @@ def add_node(
         attributes: Its attributes.
         like: A value of the same type and shape as the output, if there is one.
         behind: Stand behind the anchor instead.
+        domain: The domain of the op.
     """
-    node = ir.node(op_type, inputs, dict(attributes or {}))
+    node = ir.node(op_type, inputs, dict(attributes or {}), domain=domain)
     node.name = names.node(base)
     output = node.outputs[0]
     output.name = names.value(base)

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from edgeq.graph import rewire, walk
 from edgeq.graph.shapes import told_sizes
-from edgeq.graph.walk import is_op
+from edgeq.graph.walk import MICROSOFT, is_op
 from edgeq.passes import edits, pattern
 from edgeq.passes.builder import Builder
 from edgeq.passes.cached_attention import Attention, Cache, cached_attention
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from edgeq.graph.rewire import Names
     from edgeq.passes.outcome import Answer
 
-DOMAIN: Final = "com.microsoft"
 OPERATOR: Final = "GroupQueryAttention"
 
 _AXES_AS_INPUT: Final = 18
@@ -51,7 +50,7 @@ def fuse_cached_attention(model: ir.Model) -> Outcome:
     for node in places:
         found = cached_attention(node, symbols)
         if isinstance(found, Attention):
-            model.opset_imports.setdefault(DOMAIN, 1)
+            model.opset_imports.setdefault(MICROSOFT, 1)
             # What one body computes is not there in another.
             here = shared.setdefault(found.product.graph, _Shared({}, {}, {}))
             _rewrite(found, names, here, opset)
@@ -92,7 +91,7 @@ def _rewrite(found: Attention, names: Names, shared: _Shared, opset: int) -> Non
         ],
         {"num_heads": found.query_heads, "kv_num_heads": keys.heads, "scale": found.scale,
          "causal": 0},
-        domain=DOMAIN,
+        domain=MICROSOFT,
         num_outputs=3,
     )  # fmt: skip
     node.name = names.node(f"{anchor.name}__attention")

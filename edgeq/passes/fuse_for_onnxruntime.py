@@ -15,6 +15,7 @@ import onnx
 
 from edgeq.errors import EdgeqError
 from edgeq.graph import naming, walk
+from edgeq.graph.walk import MICROSOFT
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import opset, where
 from edgeq.runtime.kernels import fused_model
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _LARGEST: Final = 1_800_000_000
 """Bytes of weights up to which the graph is read back: it is in memory twice then."""
 
-_CONTRIB: Final = "com.microsoft"
 _LAYER_NORM_SINCE: Final = 17
 # Pad_Fusion gives a MaxPool the padding of a Pad with zeros: the pool pads with the lowest number,
 # though, which is another result where its input is negative (1.31). fold_pad knows when it may.
@@ -71,7 +71,7 @@ def _obstacles(model: ir.Model) -> Iterator[str]:
 
 def _objections(model: ir.Model, fused: ir.Model, version: int) -> Iterator[str]:
     """Why the graph that came back cannot take the place of the model's."""
-    known = {"", "ai.onnx", _CONTRIB, *model.opset_imports}
+    known = {"", "ai.onnx", MICROSOFT, *model.opset_imports}
     for node in walk.nodes(fused):
         standard = node.domain in ("", "ai.onnx")
         if node.domain not in known:
@@ -94,8 +94,8 @@ def _take_over(model: ir.Model, fused: ir.Model) -> None:
         theirs.metadata_props.clear()
         theirs.metadata_props.update(ours.metadata_props)
     imports = dict(old.opset_imports)
-    if any(node.domain == _CONTRIB for node in walk.nodes(fused)):
-        imports.setdefault(_CONTRIB, 1)
+    if any(node.domain == MICROSOFT for node in walk.nodes(fused)):
+        imports.setdefault(MICROSOFT, 1)
     new.opset_imports.clear()
     new.opset_imports.update(imports)
     new.name, new.doc_string = old.name, old.doc_string

@@ -24,10 +24,9 @@ import onnx_ir as ir
 
 from edgeq.graph import constants, rewire, walk
 from edgeq.graph.shapes import told_sizes
-from edgeq.graph.walk import is_op
+from edgeq.graph.walk import MICROSOFT, is_op
 from edgeq.passes import edits
 from edgeq.passes.builder import Builder
-from edgeq.passes.fuse_cached_attention import DOMAIN
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import ints, produced_by, where
 from edgeq.passes.symbolic import Symbols
@@ -93,7 +92,7 @@ def fuse_rotary(model: ir.Model) -> Outcome:
     for node in [n for n in nodes if is_op(n, "Add")]:
         found = _rotation(node, look)
         if isinstance(found, _Rotation):
-            model.opset_imports.setdefault(DOMAIN, 1)
+            model.opset_imports.setdefault(MICROSOFT, 1)
             _rewrite(node, found, Builder(node, names), shared)
             answers.append(True)
         else:
@@ -223,11 +222,8 @@ def _rewrite(
     both = (found.cos, found.sin)
     tables = [_table(angles, found.channels, build, shared) for angles in both]
     flat = build.flat(found.value, found.heads * found.channels)
-    rotated = build.node(OPERATOR, [flat, _places(found, tables[0], build, shared), *tables])
-    node = rotated.producer()
-    if node is None:
-        raise ValueError("a node was made that makes nothing")
-    node.domain = DOMAIN
+    places = _places(found, tables[0], build, shared)
+    rotated = build.node(OPERATOR, [flat, places, *tables], domain=MICROSOFT)
     # onnx infers nothing of other domains, and views that cancel are told by shapes.
     rotated.shape = ir.Shape([*found.rows, found.heads * found.channels])
     rewire.take_place(add.outputs[0], build.by_heads(rotated, found.heads, found.channels))

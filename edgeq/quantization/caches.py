@@ -20,9 +20,9 @@ import onnx_ir as ir
 
 from edgeq.errors import UnsupportedError
 from edgeq.graph import constants, rewire
-from edgeq.graph.walk import is_op, name_of
+from edgeq.graph.walk import MICROSOFT, is_op, name_of
 from edgeq.passes import edits
-from edgeq.passes.fuse_cached_attention import DOMAIN, OPERATOR
+from edgeq.passes.fuse_cached_attention import OPERATOR
 from edgeq.quantization.cache_forms import Conversions, StoredCache
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def find_caches(model: ir.Model) -> tuple[Cache, ...]:
 
 
 def _of(node: ir.Node) -> Iterator[Cache]:
-    if node.domain == DOMAIN and node.op_type == OPERATOR:
+    if node.domain == MICROSOFT and node.op_type == OPERATOR:
         pairs = [(_KEYS, 1), (_VALUES, 2)]
     elif is_op(node, "Concat") and len(node.inputs) == 2:
         pairs = [(0, 0)] if node.attributes.get_int("axis", 0) in (2, -2) else []
@@ -234,7 +234,7 @@ def stored_caches(model: ir.Model) -> tuple[StoredCache, ...]:
     return tuple(
         StoredCache(cache.name, name_of(cache.present), scale, bits, fused=True)
         for node in model.graph
-        if node.domain == DOMAIN and node.op_type == OPERATOR
+        if node.domain == MICROSOFT and node.op_type == OPERATOR
         for cache in _of(node)
         if (bits := node.attributes.get_int("kv_cache_bit_width", 0)) in BITS.values()
         and (scale := _scale_of(cache, bits)) is not None

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ModelError
 from edgeq.graph import constants, rewire
-from edgeq.graph.walk import name_of, node_name
+from edgeq.graph.walk import MICROSOFT, name_of, node_name
 from edgeq.types import QuantParams
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from edgeq.quantization.plan import WeightEntry
     from edgeq.quantization.stored import IntegerConstants
     from edgeq.types import Array
-
-_MICROSOFT = "com.microsoft"
 
 
 def insert_dynamic(
@@ -44,7 +42,7 @@ def insert_dynamic(
     """
     if node.op_type == "LSTM":
         _lstm(node, entries, stored)
-        model.graph.opset_imports.setdefault(_MICROSOFT, 1)
+        model.graph.opset_imports.setdefault(MICROSOFT, 1)
     else:
         _product(node, entries[0], stored)
 
@@ -112,7 +110,7 @@ def _lstm(node: ir.Node, entries: Sequence[WeightEntry], stored: IntegerConstant
         inputs[entry.edge.input] = stored.integers(graph, source, data, params, turned=True)
         quantized += _lstm_numbers(graph, name_of(source), entry.params, weight.shape, stored)
     new = ir.Node(
-        _MICROSOFT,
+        MICROSOFT,
         "DynamicQuantizeLSTM",
         [*inputs, *quantized],
         attributes=[a for a in node.attributes.values() if a.name != "layout"],

@@ -13,14 +13,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, rewire
-from edgeq.graph.walk import node_name
+from edgeq.graph.walk import MICROSOFT, node_name
 from edgeq.weight_only import packing
 
 if TYPE_CHECKING:
     from edgeq.weight_only.blocks import BlockMatrix
     from edgeq.weight_only.tables import Table, Use
 
-_MICROSOFT: Final = "com.microsoft"
 
 ACCURACY_LEVEL: Final = 4
 """Inputs are rounded to 8 bits, block by block, while the model runs (46 dB SQNR a layer). Without
@@ -49,7 +48,7 @@ class OperatorForm:
 
     def insert(self, table: Table, matrix: BlockMatrix) -> None:
         """Let every use of ``table`` read ``matrix``."""
-        self._model.graph.opset_imports.setdefault(_MICROSOFT, 1)
+        self._model.graph.opset_imports.setdefault(MICROSOFT, 1)
         products = [use for use in table.uses if not use.looks_up]
         lookups = [use for use in table.uses if use.looks_up]
         stored = self._store(table.name, matrix, flat=bool(lookups))
@@ -99,7 +98,7 @@ class OperatorForm:
                 "gather_axis": 0,
                 "quantize_axis": 1,
             },
-            domain=_MICROSOFT,
+            domain=MICROSOFT,
         )
         self._replace(use.node, node)
 
@@ -120,7 +119,7 @@ class OperatorForm:
                 "block_size": matrix.spec.size,
                 "accuracy_level": ACCURACY_LEVEL,
             },
-            domain=_MICROSOFT,
+            domain=MICROSOFT,
         )
         if bias is not None and taken is None:
             product = node.outputs[0]
