@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edgeq.graph.walk import MICROSOFT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     ShapeOf = Callable[[ir.Value], tuple[int, ...] | None]
 
 _DEFAULT = ("", "ai.onnx")
-_MICROSOFT = ("com.microsoft",)
+_MICROSOFT = (MICROSOFT,)
 
 
 @dataclass(frozen=True, slots=True)

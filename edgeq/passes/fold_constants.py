@@ -17,7 +17,7 @@ import onnx_ir as ir
 from edgeq.errors import EdgeqError
 from edgeq.graph import constants, rewire, walk
 from edgeq.graph.shapes import static
-from edgeq.graph.walk import is_op, name_of
+from edgeq.graph.walk import MICROSOFT, is_op, name_of
 from edgeq.passes import edits
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import where
@@ -45,7 +45,7 @@ _QUANTIZING = ("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear")
 _LAYOUT = ("Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 """Ops that only store a tensor differently: the result replaces it, whatever its size."""
 
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+_DOMAINS = frozenset({"", "ai.onnx", MICROSOFT})
 
 
 def fold_constants(model: ir.Model) -> Outcome:

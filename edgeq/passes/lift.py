@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.graph import constants, macs, rewire, walk
-from edgeq.graph.walk import is_op, name_of
+from edgeq.graph.walk import MICROSOFT, is_op, name_of
 from edgeq.passes import edits
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import where
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Kinds = frozenset[ir.DataType]
 
 _FLOAT = int(ir.DataType.FLOAT)
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+_DOMAINS = frozenset({"", "ai.onnx", MICROSOFT})
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.graph import constants, walk
-from edgeq.graph.walk import is_op
+from edgeq.graph.walk import MICROSOFT, is_op
 from edgeq.passes.outcome import Outcome
 from edgeq.passes.pattern import given
 
@@ -39,7 +39,7 @@ def remove_zero_states(model: ir.Model) -> Outcome:
 
 
 def _states(node: ir.Node) -> tuple[int, ...]:
-    if node.domain == "com.microsoft" and node.op_type == _DYNAMIC:
+    if node.domain == MICROSOFT and node.op_type == _DYNAMIC:
         return _STATES["LSTM"]
     return _STATES.get(node.op_type, ()) if is_op(node, *_STATES) else ()
 

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgeq.errors import UnsupportedError
 from edgeq.graph import walk
+from edgeq.graph.walk import MICROSOFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +89,7 @@ class OperatorFact:
     since: Release
     op_type: str
     source: str
-    domain: str = "com.microsoft"
+    domain: str = MICROSOFT
     opset: int = 0
     attributes: Mapping[str, int | None] = field(default_factory=dict)
     condition: Callable[[ir.Node], bool] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.graph.walk import is_op
+from edgeq.graph.walk import MICROSOFT, is_op
 from edgeq.passes.layout import ports, reshapes, turns
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Rule:
 
 def rule_for(node: ir.Node, version: int) -> Rule | None:
     """The rule of a node's operator in an opset."""
-    if node.domain == "com.microsoft":
+    if node.domain == MICROSOFT:
         return _ELEMENTWISE if node.op_type in _MICROSOFT else None
     rule = RULES.get(node.op_type)
     if rule is None or version < rule.since or not is_op(node, node.op_type):
